@@ -1,0 +1,1 @@
+"""The FUSE surface: translates kernel requests into calls of the model."""

@@ -1,0 +1,1 @@
+"""The model: what a MiMei is and does; synchronous, with no trio, no clock and no environment."""

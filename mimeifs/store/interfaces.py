@@ -1,0 +1,58 @@
+"""What the floors above ask of any place that keeps blobs, and the signal that bytes are not in memory.
+
+Always true: what a :class:`BlobSource` returns for an ID hashes to that ID; a :class:`BlobSink` never loses what it accepted
+before its owner has synced or refused it; raising :class:`Cold` changed nothing.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mimeifs.errors import NotFoundError
+from mimeifs.ids import BlobId, blob_id, show_blob
+
+
+class Cold(Exception):
+    """These blobs are stored, but not in memory: fetch and pin them off the loop, then call again."""
+
+    def __init__(self, ids: tuple[BlobId, ...]) -> None:
+        super().__init__(ids)
+        self.ids = ids
+
+
+class BlobSource(Protocol):
+    """Where blobs are read."""
+
+    def get(self, blob: BlobId) -> bytes:
+        """The plain bytes of ``blob``, verified.
+
+        Raises ``NotFoundError`` (absent), ``IntegrityError`` (damaged) or :class:`Cold` (a source that must not block).
+        """
+        ...
+
+
+class BlobSink(Protocol):
+    """Where blobs are stored."""
+
+    def put(self, data: bytes) -> BlobId:
+        """Store ``data`` unless it is there already, and name it; raises ``CapacityError`` when there is no room."""
+        ...
+
+
+@dataclass(slots=True)
+class MemoryBlobs:
+    """Blobs in a dictionary: a source and a sink for tests and for maps that never leave memory."""
+
+    blobs: dict[BlobId, bytes] = field(default_factory=dict)
+
+    def get(self, blob: BlobId) -> bytes:
+        """See :class:`BlobSource`."""
+        try:
+            return self.blobs[blob]
+        except KeyError:
+            raise NotFoundError(f"no blob {show_blob(blob)}") from None
+
+    def put(self, data: bytes) -> BlobId:
+        """See :class:`BlobSink`."""
+        name = blob_id(data)
+        self.blobs.setdefault(name, bytes(data))
+        return name
