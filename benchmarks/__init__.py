@@ -1,0 +1,1 @@
+"""Measurements: the yardstick, the harness that compares with it, and the workloads."""
