@@ -1,0 +1,183 @@
+"""Blobs and records out of the packs: the readers for every process. The one writer, :class:`PackWriter`, is shown here too.
+
+What this is not: the index, which is asked through a function. Always true: what a reader returns was verified against its
+digest when it was read from disk; memory is bounded by the bytes given at the start; a descriptor and a decompressor are never
+shared between threads, so one reader belongs to one thread (:meth:`ResidentBlobReader.fetch` is made for another one).
+"""
+
+import errno
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import zstandard
+
+from mimeifs.errors import MimeiError, NotFoundError
+from mimeifs.ids import BlobId, show_blob
+from mimeifs.store.interfaces import Cold
+from mimeifs.store.packfiles import Lookup, PackFiles, read_at, unreadable
+from mimeifs.store.packs import Buffer, IndexRow, unpack
+from mimeifs.store.packwriter import PackWriter
+
+__all__ = ["BlobReader", "Lookup", "PackWriter", "ResidentBlobReader"]
+
+MAX_WANTED = 4096
+ENTRY_OVERHEAD = 160
+"""What an entry of a cache costs beside its bytes."""
+
+
+class BlobReader:
+    """Blobs and records from the packs of ``directory``, blocking, with a cache of ``cache_bytes``. A ``BlobSource``."""
+
+    def __init__(self, directory: Path, lookup: Lookup, *, cache_bytes: int) -> None:
+        self._directory = directory
+        self._lookup = lookup
+        self._cache: OrderedDict[bytes, bytes] = OrderedDict()
+        self._room = cache_bytes
+        self._files = PackFiles(directory, self._read)
+        self._decompressor = zstandard.ZstdDecompressor()
+
+    def get(self, blob: BlobId) -> bytes:
+        """See ``BlobSource``; takes the ID of a record as well."""
+        data = self._cache.get(blob)
+        if data is None:
+            return self._load(blob)
+        self._cache.move_to_end(blob)
+        return data
+
+    def refresh(self) -> None:
+        """Let go of every descriptor: call when packs were removed. Packs that grow or appear need nothing."""
+        self._files.close()
+
+    close = refresh
+
+    def _read(self, fd: int, size: int, offset: int) -> Buffer:
+        return read_at(fd, size, offset)
+
+    def _load(self, blob: BlobId) -> bytes:
+        data = self._from_pack(blob, self._locate(blob))
+        self._remember(blob, data)
+        return data
+
+    def _locate(self, blob: BlobId) -> IndexRow:
+        row = self._lookup(blob)
+        if row is None:
+            raise NotFoundError(f"no blob {show_blob(blob)} in this store")
+        return row
+
+    def _from_pack(self, blob: BlobId, row: IndexRow) -> bytes:
+        stored = self._read(self._files.descriptor(row.pack), row.stored, row.offset)
+        return unpack(row, stored, blob, self._decompressor)
+
+    def _remember(self, blob: BlobId, data: bytes) -> None:
+        """Put into the cache, which makes room by dropping what was used longest ago."""
+        cache = self._cache
+        self._room -= len(data) + ENTRY_OVERHEAD
+        cache[blob] = data
+        while self._room < 0 and cache:
+            self._room += len(cache.popitem(last=False)[1]) + ENTRY_OVERHEAD
+
+
+class _WouldWait(Exception):
+    """The bytes are not in the page cache."""
+
+
+class ResidentBlobReader(BlobReader):
+    """A reader for a loop that must not wait: bytes that are in no memory raise ``Cold`` instead of being read from disk.
+
+    ``fetch`` then reads them on another thread and pins them for the next ``get``. Pins are bounded by ``pin_bytes``: the
+    oldest go first, and what they held is in the page cache by then.
+    """
+
+    def __init__(self, directory: Path, lookup: Lookup, *, cache_bytes: int, pin_bytes: int = 32 << 20) -> None:
+        super().__init__(directory, lookup, cache_bytes=cache_bytes)
+        self._waits = False
+        self._wanted: OrderedDict[bytes, IndexRow] = OrderedDict()
+        self._pins: OrderedDict[bytes, bytes] = OrderedDict()
+        self._pin_room = pin_bytes
+        self._pin_lock = threading.Lock()
+
+    def want(self, ids: Sequence[BlobId]) -> tuple[BlobId, ...]:
+        """Those of ``ids`` that no memory of this reader holds, made ready for ``fetch``: for reading ahead.
+
+        Belongs to the thread of ``get``, because it asks the index.
+        """
+        missing = tuple(blob for blob in ids if blob not in self._cache and blob not in self._pins)
+        for blob in missing:
+            self._want(blob, self._locate(blob))
+        return missing
+
+    def fetch(self, ids: Sequence[BlobId]) -> None:
+        """Read from disk and pin what ``Cold`` or ``want`` named; blocking, for any thread.
+
+        IDs that another call has fetched meanwhile are passed over. Damage in one blob does not keep the others from being
+        pinned; its ``IntegrityError`` is raised at the end.
+        """
+        rows = [(blob, row) for blob in ids if (row := self._wanted.pop(blob, None)) is not None]
+        rows.sort(key=lambda found: (found[1].pack, found[1].offset))
+        trouble: MimeiError | None = None
+        # Descriptors and decompressor live for this call: shared ones would race with the thread of get().
+        files, decompressor = PackFiles(self._directory), zstandard.ZstdDecompressor()
+        try:
+            for blob, row in rows:
+                try:
+                    stored = read_at(files.descriptor(row.pack), row.stored, row.offset)
+                    self._pin(blob, unpack(row, stored, blob, decompressor))
+                except MimeiError as error:
+                    trouble = error
+        finally:
+            files.close()
+        if trouble is not None:
+            raise trouble
+
+    def _load(self, blob: BlobId) -> bytes:
+        data = self._unpin(blob) if blob in self._pins else None
+        if data is None:
+            row = self._locate(blob)
+            try:
+                data = self._from_pack(blob, row)
+            except _WouldWait:
+                self._want(blob, row)
+                raise Cold((blob,)) from None
+        self._remember(blob, data)
+        return data
+
+    def _read(self, fd: int, size: int, offset: int) -> Buffer:
+        if self._waits:
+            return read_at(fd, size, offset)
+        buffer = bytearray(size)
+        try:
+            count = os.preadv(fd, (buffer,), offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            raise _WouldWait from None
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise unreadable(error, offset) from error
+            self._waits = True
+            return read_at(fd, size, offset)
+        if count < size:
+            # Partly in memory, or cut off on disk: the blocking read tells which.
+            raise _WouldWait
+        return buffer
+
+    def _want(self, blob: BlobId, row: IndexRow) -> None:
+        self._wanted[blob] = row
+        if len(self._wanted) > MAX_WANTED:
+            self._wanted.popitem(last=False)
+
+    def _pin(self, blob: BlobId, data: bytes) -> None:
+        with self._pin_lock:
+            old = self._pins.pop(blob, None)
+            self._pin_room += 0 if old is None else len(old)
+            self._pins[blob] = data
+            self._pin_room -= len(data)
+            while self._pin_room < 0 and len(self._pins) > 1:
+                self._pin_room += len(self._pins.popitem(last=False)[1])
+
+    def _unpin(self, blob: BlobId) -> bytes | None:
+        with self._pin_lock:
+            data = self._pins.pop(blob, None)
+            self._pin_room += 0 if data is None else len(data)
+            return data

@@ -1,0 +1,269 @@
+"""The one writer of packs: buffers frames, writes them in few large writes, and syncs once for a batch.
+
+What this is not: the index. The caller stores :meth:`PackWriter.take_rows` and ``end`` in one transaction after each sync; what
+lies behind the committed end is nobody's and is cut off at the next start. Always true: a row is handed out only for bytes that
+are synced; a failure loses nothing that was synced; memory stays within one buffer. Used by one thread.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import zstandard
+from blake3 import blake3
+
+from mimeifs.errors import CapacityError, IntegrityError, NotFoundError, TooLargeError
+from mimeifs.ids import BlobId, RecordId, show_blob
+from mimeifs.store.packfiles import Lookup, PackFiles, pack_numbers, read_at
+from mimeifs.store.packs import (
+    FRAME_SIZE,
+    HEADER_SIZE,
+    MAX_PLAIN,
+    RECORD,
+    START,
+    ZSTD,
+    IndexRow,
+    Kind,
+    PackEnd,
+    check_header,
+    encode_frame,
+    encode_header,
+    pack_name,
+    unpack,
+)
+
+ROLL_BYTES = 256 << 20
+FLUSH_BYTES = 4 << 20
+_SMALL = 64
+_LARGE = 128 << 10
+_SAMPLE = 4 << 10
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """A full disk or quota, said in the project's words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise CapacityError("no room for more packs: free some space on the store's disk") from error
+        raise
+
+
+class PackWriter:
+    """Appends blobs and records to the packs of ``directory``, from the committed ``end`` on: ``BlobSource`` and ``BlobSink``.
+
+    ``lookup`` is asked for what is committed; it must see the rows of ``take_rows`` from the next ``put`` on. Raises
+    ``IntegrityError`` when the packs do not fit ``end``.
+    """
+
+    end: PackEnd
+    """How far everything is synced; to be stored by the caller together with the rows."""
+
+    def __init__(self, directory: Path, end: PackEnd, lookup: Lookup) -> None:
+        self.end = end
+        self._directory = directory
+        self._lookup = lookup
+        self._files = PackFiles(directory)
+        self._compressor = zstandard.ZstdCompressor(level=1)
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._fresh: dict[bytes, IndexRow] = {}
+        self._synced: dict[bytes, IndexRow] = {}
+        self._number = end.number
+        self._offset = end.offset
+        self._buffer = bytearray()
+        self._written: dict[int, int] = {}
+        self._unsynced: set[int] = set()
+        self._grown = False
+        self._failed = False
+        self._cut_tail()
+
+    def put(self, data: bytes) -> BlobId:
+        """See ``BlobSink``. After a ``CapacityError``, :meth:`abandon`."""
+        digest = blake3(data).digest()
+        if self._row(digest) is None:
+            self._append(Kind.BLOB, digest, data)
+        return BlobId(digest)
+
+    def put_record(self, data: bytes) -> RecordId:
+        """Store a signed record. A blob that happens to have the same bytes does not stand for it."""
+        digest = blake3(data).digest()
+        row = self._row(digest)
+        if row is None or not row.is_record:
+            self._append(Kind.RECORD, digest, data)
+        return RecordId(digest)
+
+    def get(self, blob: BlobId) -> bytes:
+        """See ``BlobSource``; blocking, and sees what was put a moment ago."""
+        row = self._row(blob)
+        if row is None:
+            raise NotFoundError(f"no blob {show_blob(blob)} in this store")
+        if row.pack == self._number and row.offset >= self._offset:
+            start = row.offset - self._offset
+            stored = bytes(memoryview(self._buffer)[start : start + row.stored])
+        else:
+            stored = read_at(self._files.descriptor(row.pack), row.stored, row.offset)
+        return unpack(row, stored, blob, self._decompressor)
+
+    def sync(self) -> None:
+        """Write what is buffered and wait until the disk has it: one fdatasync for each pack touched.
+
+        Raises ``CapacityError`` or ``OSError``; then :meth:`abandon`, since a second sync could succeed without the bytes.
+        """
+        self._refuse_failed()
+        with _room():
+            self._flush()
+            try:
+                for number in sorted(self._unsynced):
+                    os.fdatasync(self._written[number])
+                if self._grown:
+                    _sync_directory(self._directory)
+            except OSError:
+                self._failed = True
+                raise
+        self._unsynced.clear()
+        self._grown = False
+        for number in [number for number in self._written if number != self._number]:
+            os.close(self._written.pop(number))
+        self._synced.update(self._fresh)
+        self._fresh.clear()
+        self.end = PackEnd(self._number, self._offset)
+
+    def take_rows(self) -> list[tuple[bytes, bytes]]:
+        """Index rows (digest, encoded ``IndexRow``) of all that was synced since the last call, for the caller's transaction.
+
+        If that transaction fails, put everything again: rows that are not committed are known to nobody.
+        """
+        rows = [(digest, row.encode()) for digest, row in self._synced.items()]
+        self._synced.clear()
+        return rows
+
+    def abandon(self) -> None:
+        """Forget what is not synced and cut the packs back to ``end``; the writer can go on. For after a failure."""
+        self._fresh.clear()
+        self._buffer.clear()
+        self._files.close()
+        # Cutting may itself fail where no room is left. That does no harm: the next write goes over the same place.
+        for number in [number for number in self._written if number > self.end.number or self.end.offset == 0]:
+            os.close(self._written.pop(number))
+            with suppress(OSError):
+                os.unlink(self._directory / pack_name(number))
+        if self.end.number in self._written:
+            with suppress(OSError):
+                os.ftruncate(self._written[self.end.number], self.end.offset)
+        self._number, self._offset = self.end.number, self.end.offset
+        self._unsynced.clear()
+        self._grown = self._failed = False
+
+    def close(self) -> None:
+        """Let go of the files; what is not synced is lost."""
+        self._files.close()
+        while self._written:
+            os.close(self._written.popitem()[1])
+
+    def _row(self, digest: bytes) -> IndexRow | None:
+        return self._fresh.get(digest) or self._synced.get(digest) or self._lookup(digest)
+
+    def _append(self, kind: Kind, digest: bytes, data: bytes) -> None:
+        self._refuse_failed()
+        if len(data) > MAX_PLAIN:
+            raise TooLargeError(f"a blob of {len(data)} bytes is over the limit of {MAX_PLAIN}")
+        flags, stored = self._shrink(data)
+        place = self._offset + len(self._buffer)
+        if place > HEADER_SIZE and place + FRAME_SIZE + len(stored) > ROLL_BYTES:
+            self._flush()
+            self._number, self._offset = self._number + 1, 0
+            place = 0
+        if place == 0:
+            self._buffer += encode_header(self._number)
+        self._buffer += encode_frame(kind, flags, digest, len(data), len(stored))
+        place = self._offset + len(self._buffer)
+        self._buffer += stored
+        flags |= RECORD if kind is Kind.RECORD else 0
+        self._fresh[digest] = IndexRow(self._number, place, len(stored), len(data), flags)
+        if len(self._buffer) >= FLUSH_BYTES:
+            self._flush()
+
+    def _shrink(self, data: bytes) -> tuple[int, bytes]:
+        """Flags and stored bytes: zstd where that saves a twentieth. A large blob is judged by four samples first."""
+        size = len(data)
+        if size < _SMALL:
+            return 0, data
+        if size >= _LARGE:
+            step = size // 4
+            sample = b"".join(data[start : start + _SAMPLE] for start in range(0, 4 * step, step))
+            if not _saves(len(sample), len(self._compressor.compress(sample))):
+                return 0, data
+        stored = self._compressor.compress(data)
+        return (ZSTD, stored) if _saves(size, len(stored)) else (0, data)
+
+    def _flush(self) -> None:
+        """Write the buffer at its place. When that fails nothing has moved, and trying again is safe."""
+        if not self._buffer:
+            return
+        with _room():
+            fd = self._descriptor(self._number)
+            self._unsynced.add(self._number)
+            done = 0
+            while done < len(self._buffer):
+                with memoryview(self._buffer) as view:
+                    done += os.pwrite(fd, view[done:], self._offset + done)
+        self._offset += done
+        self._buffer.clear()
+
+    def _descriptor(self, number: int) -> int:
+        fd = self._written.get(number)
+        if fd is None:
+            creating = os.O_CREAT | os.O_TRUNC if self._offset == 0 else 0
+            fd = os.open(self._directory / pack_name(number), os.O_RDWR | os.O_CLOEXEC | creating, 0o600)
+            self._grown |= bool(creating)
+            self._written[number] = fd
+        return fd
+
+    def _refuse_failed(self) -> None:
+        if self._failed:
+            raise RuntimeError("the last sync failed: abandon() before writing more")
+
+    def _cut_tail(self) -> None:
+        """Remove what lies behind the committed end: no index refers to it."""
+        numbers = pack_numbers(self._directory)
+        if self.end == START and numbers:
+            # An index that was lost looks like a new store: cutting its packs would lose everything, so go on behind them.
+            self.end = PackEnd(numbers[-1] + 1, 0)
+            self._number = self.end.number
+            return
+        for number in numbers:
+            if number > self.end.number or (number == self.end.number and self.end.offset == 0):
+                os.unlink(self._directory / pack_name(number))
+        if self.end.offset:
+            self._cut_last()
+
+    def _cut_last(self) -> None:
+        name = pack_name(self.end.number)
+        try:
+            fd = self._descriptor(self.end.number)
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{name} is missing in {self._directory}: is its disk there?") from error
+        check_header(read_at(fd, HEADER_SIZE, 0), self.end.number)
+        size = os.fstat(fd).st_size
+        if size < self.end.offset:
+            raise IntegrityError(
+                f"{name} has {size} bytes of {self.end.offset}: restore it, or rebuild the index from the packs"
+            )
+        if size > self.end.offset:
+            os.ftruncate(fd, self.end.offset)
+
+
+def _saves(size: int, stored: int) -> bool:
+    return stored <= size - size // 20
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
