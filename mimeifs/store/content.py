@@ -1,0 +1,170 @@
+"""What the bytes of a file are when they are at rest: nothing, one blob, or chunks under a map from offset to chunk.
+
+What this is not: the bytes of a file being edited (``extents``), or where blobs are kept. Always true: the same bytes give the
+same :class:`ContentRef` whatever their history, so that two files are equal exactly when their references are; a reference, a
+map and a chunk that do not fit together raise ``IntegrityError``. Format page: ``docs/format/content.md``.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import chain
+
+from mimeifs.errors import IntegrityError, InvalidError
+from mimeifs.ids import ID_SIZE, BlobId
+from mimeifs.store import prolly
+from mimeifs.store.chunker import chunks
+from mimeifs.store.interfaces import BlobSink, BlobSource, Cold
+
+SINGLE_LIMIT = 64 << 10
+"""The largest content in bytes that is one blob; part of the format."""
+
+_KEY = struct.Struct(">Q")
+_VALUE = struct.Struct(">32sI")
+Part = tuple[BlobId, int, int]
+"""A piece of a blob: its ID, where the piece starts in it, and how long it is."""
+
+
+class ContentKind(IntEnum):
+    """How content is kept; part of the format."""
+
+    EMPTY = 0
+    BLOB = 1
+    CHUNKS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRef:
+    """The name of a content of ``size`` bytes: its blob's digest, the root of its chunk map, or no bytes for nothing."""
+
+    kind: ContentKind
+    digest: BlobId
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size > SINGLE_LIMIT:
+            natural = ContentKind.CHUNKS
+        else:
+            natural = ContentKind.BLOB if self.size > 0 else ContentKind.EMPTY
+        if self.kind is not natural or self.size < 0 or len(self.digest) != (ID_SIZE if self.size else 0):
+            raise IntegrityError(
+                f"no content of {self.size} bytes is kept as {self.kind!r} with {len(self.digest)} bytes of digest"
+            )
+
+
+EMPTY = ContentRef(ContentKind.EMPTY, BlobId(b""), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One row of a chunk map; ``start`` and ``stop`` are offsets in the content."""
+
+    start: int
+    stop: int
+    blob: BlobId
+
+
+def encode_chunk(chunk: Chunk) -> tuple[bytes, bytes]:
+    """The row of ``chunk`` in its map."""
+    return _KEY.pack(chunk.start), _VALUE.pack(chunk.blob, chunk.stop - chunk.start)
+
+
+def _decode_chunk(row: tuple[bytes, bytes], size: int) -> Chunk:
+    if len(row[0]) != _KEY.size or len(row[1]) != _VALUE.size:
+        raise IntegrityError("a row of a chunk map has the wrong length")
+    (start,) = _KEY.unpack(row[0])
+    blob, length = _VALUE.unpack(row[1])
+    if not length or start + length > size:
+        raise IntegrityError(f"a chunk of {length} bytes at {start} does not fit a content of {size} bytes")
+    return Chunk(start, start + length, BlobId(blob))
+
+
+def chunk_at(source: BlobSource, ref: ContentRef, offset: int) -> Chunk:
+    """The chunk that holds the byte at ``offset`` of a content kept as chunks."""
+    row = prolly.floor(source, ref.digest, _KEY.pack(offset))
+    chunk = None if row is None else _decode_chunk(row, ref.size)
+    if chunk is None or chunk.stop <= offset:
+        raise IntegrityError(f"a chunk map has no chunk for offset {offset} of {ref.size}")
+    return chunk
+
+
+def chunks_from(source: BlobSource, ref: ContentRef, offset: int) -> Iterator[Chunk]:
+    """The chunks of a content kept as chunks, from the one that holds ``offset`` to the last, without gaps."""
+    chunk = chunk_at(source, ref, offset)
+    yield chunk
+    if chunk.stop == ref.size:
+        return
+    for row in prolly.scan(source, ref.digest, after=_KEY.pack(chunk.start)):
+        following = _decode_chunk(row, ref.size)
+        if following.start != chunk.stop:
+            break
+        chunk = following
+        yield chunk
+    if chunk.stop != ref.size:
+        raise IntegrityError(f"a chunk map has a gap at {chunk.stop} of {ref.size}")
+
+
+def plan(source: BlobSource, ref: ContentRef, offset: int, size: int) -> list[Part]:
+    """Which pieces of which blobs make up ``size`` bytes from ``offset``, clipped at the end of the content.
+
+    Reads map nodes only, no chunk: for callers that fetch ahead. Raises as ``BlobSource.get`` does.
+    """
+    if offset < 0 or size < 0:
+        raise InvalidError(f"cannot read {size} bytes at {offset}")
+    stop = min(offset + size, ref.size)
+    if offset >= stop:
+        return []
+    if ref.kind is ContentKind.BLOB:
+        return [(ref.digest, offset, stop - offset)]
+    parts: list[Part] = []
+    for chunk in chunks_from(source, ref, offset):
+        begin = max(offset, chunk.start)
+        parts.append((chunk.blob, begin - chunk.start, min(chunk.stop, stop) - begin))
+        if chunk.stop >= stop:
+            break
+    return parts
+
+
+def read(source: BlobSource, ref: ContentRef, offset: int, size: int) -> bytes:
+    """``size`` bytes from ``offset``, fewer at the end of the content.
+
+    Raises as ``BlobSource.get`` does; ``Cold`` then names every blob that is missing, so that one fetch is enough.
+    """
+    pieces: list[bytes] = []
+    cold: list[BlobId] = []
+    for blob, start, length in plan(source, ref, offset, size):
+        try:
+            data = source.get(blob)
+        except Cold as missing:
+            cold += missing.ids
+            continue
+        piece = data if length == len(data) else data[start : start + length]
+        if len(piece) != length:
+            raise IntegrityError(f"a blob of {len(data)} bytes stands where {start + length} are needed")
+        pieces.append(piece)
+    if cold:
+        raise Cold(tuple(cold))
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def write_all(sink: BlobSink, pieces: Iterable[bytes]) -> ContentRef:
+    """Store a whole content that comes in pieces of any size, holding little more than one chunk and one piece of it."""
+    head = bytearray()
+    remaining = iter(pieces)
+    for piece in remaining:
+        head += piece
+        if len(head) > SINGLE_LIMIT:
+            break
+    else:
+        return ContentRef(ContentKind.BLOB, sink.put(bytes(head)), len(head)) if head else EMPTY
+    size = 0
+
+    def rows() -> Iterator[tuple[bytes, bytes]]:
+        nonlocal size
+        for data in chunks(chain((bytes(head),), remaining)):
+            start, size = size, size + len(data)
+            yield encode_chunk(Chunk(start, size, sink.put(data)))
+
+    root = prolly.build(sink, rows())
+    return ContentRef(ContentKind.CHUNKS, root, size)
