@@ -1,0 +1,204 @@
+"""Folding: what changed in a tree since its newest version becomes prolly maps, and so a version's root.
+
+Runs in the keeper, inside one write transaction, at the exact journal position of the cut. It visits the names in
+CHANGED and the directories above them, nothing else: cost grows with the change, not with the tree.
+
+Always true afterwards: CHANGED holds nothing of the tree; each visited directory's base is its content; reading the
+overlay over the bases gives the same tree as before. Rows of files that the node may still be writing to are only
+marked (``folded``, DOOMED): they fall when the node is known to have caught up and did not touch them again, see
+:func:`reap`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from mimeifs.ids import BlobId
+from mimeifs.model import state
+from mimeifs.model.entry import (
+    Entry,
+    Kind,
+    LinkedInode,
+    TreeRoot,
+    decode,
+    decode_linked,
+    encode,
+    encode_linked,
+    encode_tree,
+)
+from mimeifs.store import prolly
+from mimeifs.store.content import ContentRef
+from mimeifs.store.database import U64, Table
+from mimeifs.store.overlay import DirRow, FileRow, Overlay, Totals, decode_dir
+from mimeifs.store.packwriter import PackWriter
+
+TOMBSTONE = b""
+Seal = Callable[[int, FileRow], ContentRef]
+
+
+@dataclass(slots=True)
+class Fold:
+    """One fold of one tree at journal position ``at``; ``seal(file number, row)`` stores a file's present content."""
+
+    overlay: Overlay
+    blobs: PackWriter
+    seal: Seal
+    tree: int
+    at: int
+
+    def run(self) -> tuple[BlobId, TreeRoot]:
+        """Fold everything; returns the new version's root and what it says."""
+        row = state.decode_tree(self.overlay.get(Table.TREES, state.tree_key(self.tree)) or b"")
+        names = self._changed()
+        links = names.pop(state.LINKS_DIR, set())
+        for directory in self._deepest_first(names, row.root):
+            self._fold_directory(directory, names[directory])
+        row = self._fold_links(row, links)
+        self.overlay.put(Table.TREES, state.tree_key(self.tree), state.encode(row))
+        self.overlay.clear(Table.CHANGED, state.tree_key(self.tree))
+        root = decode(self.overlay.get(Table.ENTRIES, state.entry_key(0, U64.pack(row.root))) or b"")
+        tree = TreeRoot(self._directory_entry(root), row.links, row.linked_files, row.linked_bytes)
+        return self.blobs.put(encode_tree(tree)), tree
+
+    def _changed(self) -> dict[int, set[bytes]]:
+        names: dict[int, set[bytes]] = {}
+        for key, _ in self.overlay.scan(Table.CHANGED, state.tree_key(self.tree)):
+            directory, name = state.split_changed(key)
+            names.setdefault(directory, set()).add(name)
+        return names
+
+    def _deepest_first(self, names: dict[int, set[bytes]], root: int) -> list[int]:
+        """Add the directories above, drop those no longer in the tree, and order children before parents."""
+        depths: dict[int, int] = {root: 0}
+        for directory in list(names):
+            path: list[tuple[int, int, bytes]] = []
+            at = directory
+            while at not in depths:
+                row = self.overlay.get(Table.PARENTS, U64.pack(at))
+                if row is None:
+                    break
+                parent, name = state.split_parent(row)
+                path.append((at, parent, name))
+                at = parent
+            if at not in depths:
+                del names[directory]
+                continue
+            for child, parent, name in reversed(path):
+                depths[child] = depths[parent] + 1
+                names.setdefault(parent, set()).add(name)
+        return sorted((each for each in names if each in depths), key=lambda each: -depths[each])
+
+    def _fold_directory(self, directory: int, names: set[bytes]) -> None:
+        key = U64.pack(directory)
+        row = decode_dir(self.overlay.get(Table.DIRS, key) or b"")
+        changes: list[tuple[bytes, bytes | None]] = []
+        totals = row.totals
+        for name in sorted(name for name in names if name):
+            live = self.overlay.get(Table.ENTRIES, key + name)
+            if live is None:
+                continue
+            entry = None if live == TOMBSTONE else self._sealed(directory, name, decode(live))
+            old = prolly.get(self.blobs, row.base, name)
+            totals = _minus_plus(totals, None if old is None else decode(old), entry)
+            changes.append((name, None if entry is None else encode(entry)))
+            if entry is None:
+                self.overlay.delete(Table.ENTRIES, key + name)
+        if not changes:
+            return
+        base = prolly.apply(self.blobs, self.blobs, row.base, changes)
+        self.overlay.put(Table.DIRS, key, replace(row, base=base, totals=totals).encode())
+
+    def _sealed(self, directory: int, name: bytes, entry: Entry) -> Entry:
+        """The entry with digests where it had local numbers; its row goes, or is doomed."""
+        key = state.entry_key(directory, name)
+        if entry.kind is Kind.DIRECTORY:
+            return self._directory_entry(entry)
+        if entry.kind is Kind.FILE and entry.live:
+            return self._file_entry(entry, Table.ENTRIES, key)
+        self.overlay.delete(Table.ENTRIES, key)
+        return entry
+
+    def _directory_entry(self, entry: Entry) -> Entry:
+        if not entry.live:
+            return entry
+        row: DirRow = decode_dir(self.overlay.get(Table.DIRS, U64.pack(entry.live)) or b"")
+        totals = replace(row.totals, subdirs=row.subdirs)
+        return msgspec.structs.replace(
+            entry, live=0, root=row.base, totals=totals, mtime_ns=row.mtime_ns, ctime_ns=row.ctime_ns
+        )
+
+    def _file_entry(self, entry: Entry, table: Table, key: bytes) -> Entry:
+        row = self.overlay.file(entry.live)
+        if row is None:
+            raise RuntimeError(f"live entry without a file row: {entry.live}")
+        content = self.seal(entry.live, row)
+        self.overlay.rebase(entry.live, content, self.at)
+        self.overlay.put(Table.DOOMED, U64.pack(self.at) + U64.pack(entry.live), bytes([table]) + key)
+        return msgspec.structs.replace(
+            entry, live=0, content=content, size=content.size, mtime_ns=row.mtime_ns, ctime_ns=row.ctime_ns
+        )
+
+    def _fold_links(self, row: state.TreeRow, changed: set[bytes]) -> state.TreeRow:
+        changes: list[tuple[bytes, bytes | None]] = []
+        files, size = row.linked_files, row.linked_bytes
+        for link in sorted(changed):
+            key = state.link_key(self.tree, U64.unpack(link)[0])
+            live = self.overlay.get(Table.LINKS, key)
+            if live is None:
+                continue
+            new = None
+            if live == TOMBSTONE:
+                self.overlay.delete(Table.LINKS, key)
+            else:
+                inode = decode_linked(live)
+                new = LinkedInode(inode.nlink, self._sealed_link(inode.entry, key))
+            old = prolly.get(self.blobs, row.links, link)
+            for value, sign in ((None if old is None else decode_linked(old), -1), (new, 1)):
+                files += sign * (value is not None)
+                size += sign * (value.entry.size if value is not None else 0)
+            changes.append((link, None if new is None else encode_linked(new)))
+        base = prolly.apply(self.blobs, self.blobs, row.links, changes) if changes else row.links
+        return msgspec.structs.replace(row, links=base, linked_files=files, linked_bytes=size)
+
+    def _sealed_link(self, entry: Entry, key: bytes) -> Entry:
+        if entry.kind is Kind.FILE and entry.live:
+            return self._file_entry(entry, Table.LINKS, key)
+        self.overlay.delete(Table.LINKS, key)
+        return entry
+
+
+def _minus_plus(totals: Totals, old: Entry | None, new: Entry | None) -> Totals:
+    files, size, links = totals.files, totals.size, totals.links
+    for entry, sign in ((old, -1), (new, 1)):
+        if entry is None:
+            continue
+        if entry.kind is Kind.DIRECTORY:
+            files += sign * entry.totals.files
+            size += sign * entry.totals.size
+            links += sign * entry.totals.links
+        elif entry.kind is Kind.FILE:
+            files += sign
+            size += sign * entry.size
+        elif entry.kind is Kind.HARD:
+            links += sign
+    return Totals(files, size, totals.subdirs, links)
+
+
+def reap(overlay: Overlay, cut: int) -> None:
+    """Drop the rows doomed by the fold at ``cut``, but for what was touched since; the node has caught up with it."""
+    for key, row_key in list(overlay.scan(Table.DOOMED, U64.pack(cut))):
+        overlay.delete(Table.DOOMED, key)
+        number = U64.unpack_from(key, 8)[0]
+        row = overlay.file(number)
+        if row is None or row.folded != cut:
+            continue
+        table, entry_key = Table(row_key[0]), row_key[1:]
+        live = overlay.get(table, entry_key)
+        if live and _file_number(table, live) == number:
+            overlay.delete(table, entry_key)
+        overlay.drop_file(number)
+
+
+def _file_number(table: Table, row: bytes) -> int:
+    return decode_linked(row).entry.live if table is Table.LINKS else decode(row).live

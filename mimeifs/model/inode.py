@@ -1,0 +1,263 @@
+"""A live inode: the attributes every kind has, and how they reach the journal.
+
+``touched`` is the position of the last frame that changed it (it is pinned in memory until LMDB has that frame),
+``marked`` that of the last frame that noted it in CHANGED. An inode is at one place (``parent``, ``name``) unless it
+is hard-linked: then its row is in the tree's link map under ``link_id``. An unlinked inode (``nlink`` 0) lives as long
+as its handles.
+"""
+
+import stat
+from typing import TYPE_CHECKING
+
+from mimeifs.errors import InvalidError, NoAttributeError, NotFoundError, TooLargeError
+from mimeifs.model import state
+from mimeifs.model.entry import (
+    FILE_TYPE,
+    INLINE_XATTRS,
+    Entry,
+    Kind,
+    Link,
+    LinkedInode,
+    decode_xattrs,
+    encode,
+    encode_linked,
+    encode_xattrs,
+)
+from mimeifs.model.live import LiveTree
+from mimeifs.model.node import Change, Node, Stat
+from mimeifs.store import operations
+from mimeifs.store.database import U64, Table
+
+if TYPE_CHECKING:
+    from mimeifs.model.live_dir import LiveDir
+
+NO_TOUCH = -1
+XATTR_MAX = 65536
+TIME_MAX = (1 << 63) - 1
+
+
+class Inode(Node):
+    """A live inode; by itself a symbolic link, fifo, socket, device or link to a MiMei."""
+
+    __slots__ = (
+        "atime_ns",
+        "ctime_ns",
+        "gid",
+        "handles",
+        "kind",
+        "link_id",
+        "marked",
+        "mode",
+        "mtime_ns",
+        "name",
+        "nlink",
+        "parent",
+        "special",
+        "touched",
+        "tree",
+        "uid",
+        "xattr_blob",
+        "xattrs",
+    )
+
+    def __init__(self, tree: LiveTree, ino: int, entry: Entry) -> None:
+        super().__init__(ino)
+        self.tree = tree
+        self.kind = entry.kind
+        self.mode = entry.mode
+        self.uid = entry.uid
+        self.gid = entry.gid
+        self.mtime_ns = entry.mtime_ns
+        self.ctime_ns = entry.ctime_ns
+        self.atime_ns = entry.atime_ns
+        self.xattrs = entry.xattrs
+        self.xattr_blob = entry.xattr_blob
+        self.special: bytes | int | Link | None = entry.target or entry.rdev or entry.link
+        self.nlink = 1
+        self.handles = 0
+        self.link_id = 0
+        self.touched = NO_TOUCH
+        self.marked = NO_TOUCH
+        self.parent: LiveDir | None = None
+        self.name = b""
+
+    # What it is
+
+    def entry(self) -> Entry:
+        """The entry that stands for this inode now."""
+        special, kind = self.special, self.kind
+        return Entry(
+            kind,
+            self.mode,
+            self.uid,
+            self.gid,
+            self.mtime_ns,
+            self.ctime_ns,
+            len(special) if isinstance(special, bytes) else 0,
+            target=special if isinstance(special, bytes) else b"",
+            rdev=special if isinstance(special, int) else 0,
+            link=special if isinstance(special, Link) else None,
+            atime_ns=self.atime_ns,
+            xattrs=self.xattrs,
+            xattr_blob=self.xattr_blob,
+        )
+
+    @property
+    def length(self) -> int:
+        """st_size."""
+        return len(self.special) if isinstance(self.special, bytes) else 0
+
+    def stat(self) -> Stat:
+        """See :class:`Node`."""
+        atime = self.mtime_ns if self.atime_ns is None else self.atime_ns
+        rdev = self.special if isinstance(self.special, int) else 0
+        mode = FILE_TYPE[self.kind] | self.mode
+        return Stat(self.ino, mode, self.nlink, self.uid, self.gid, rdev, self.length, atime, self.mtime_ns, self.ctime_ns)
+
+    def readlink(self) -> bytes:
+        """See :class:`Node`."""
+        if self.kind is not Kind.SYMLINK or not isinstance(self.special, bytes):
+            raise InvalidError("not a symbolic link")
+        return self.special
+
+    # How it reaches the journal
+
+    def row(self) -> list[bytes]:
+        """Operations that write this inode's row where it is named, and mark it."""
+        tree = self.tree
+        if not self.nlink:
+            return []
+        if self.link_id:
+            row = operations.put(
+                Table.LINKS, state.link_key(tree.number, self.link_id), encode_linked(LinkedInode(self.nlink, self.entry()))
+            )
+            return [row, *self.mark()]
+        ops, directory = self.home()
+        return [*ops, operations.put(Table.ENTRIES, state.entry_key(directory, self.name), encode(self.entry())), *self.mark()]
+
+    def home(self) -> tuple[list[bytes], int]:
+        """Operations that give the parent a number if it has none, and that number; a root's home is 0."""
+        if self.parent is None:
+            return [], 0
+        return self.parent.materialise()
+
+    def mark(self) -> list[bytes]:
+        """The operation that marks this inode changed, unless it is since the last cut; its home must have a number."""
+        tree = self.tree
+        if self.marked >= tree.cut_at or not self.nlink:
+            return []
+        if self.link_id:
+            return [tree.mark(state.LINKS_DIR, U64.pack(self.link_id))]
+        if self.parent is None:
+            return [tree.mark(self.entry().live, b"")]
+        return [tree.mark(self.parent.home_number(), self.name)]
+
+    def commit(self, ops: list[bytes]) -> int:
+        """Append one frame that changes this inode (and has marked it); returns its position."""
+        at = self.tree.live.append(b"".join(ops))
+        self.stamp(at)
+        return at
+
+    def stamp(self, at: int) -> None:
+        """A frame at ``at`` changed and marked this inode."""
+        self.touched = at
+        self.marked = at
+        self.surface = None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether memory knows more of this inode than LMDB."""
+        return self.touched >= self.tree.live.position
+
+    # Attributes
+
+    def set(self, change: Change) -> None:
+        """See :class:`Node`."""
+        now = self.tree.live.now_ns()
+        before = (self.mode, self.uid, self.gid, self.atime_ns, self.mtime_ns, self.ctime_ns)
+        self.mode = self.mode if change.mode is None else change.mode & 0o7777
+        self.uid = self.uid if change.uid is None else change.uid
+        self.gid = self.gid if change.gid is None else change.gid
+        self.atime_ns = self.atime_ns if change.atime_ns is None else change.atime_ns
+        self.mtime_ns = self.mtime_ns if change.mtime_ns is None else change.mtime_ns
+        self.ctime_ns = now
+        try:
+            self.commit([*self.row(), *self.touch()])
+        except BaseException:
+            self.mode, self.uid, self.gid, self.atime_ns, self.mtime_ns, self.ctime_ns = before
+            raise
+
+    def touch(self) -> list[bytes]:
+        """Operations that carry new times to rows of this inode's own."""
+        return []
+
+    # Extended attributes
+
+    def all_xattrs(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Every extended attribute, sorted."""
+        if self.xattr_blob is not None:
+            return decode_xattrs(self.tree.live.blobs.get(self.xattr_blob))
+        return self.xattrs
+
+    def get_xattr(self, name: bytes) -> bytes:
+        """See :class:`Node`."""
+        if self.xattrs or self.xattr_blob is not None:
+            for key, value in self.all_xattrs():
+                if key == name:
+                    return value
+        raise NoAttributeError("no such attribute")
+
+    def list_xattrs(self) -> list[bytes]:
+        """See :class:`Node`."""
+        return [name for name, _ in self.all_xattrs()]
+
+    def set_xattr(self, name: bytes, value: bytes) -> None:
+        """See :class:`Node`."""
+        if not 0 < len(name) <= 255:
+            raise InvalidError("the name of an attribute has 1 to 255 bytes")
+        others = [pair for pair in self.all_xattrs() if pair[0] != name]
+        self._replace_xattrs(tuple(sorted([*others, (name, value)])))
+
+    def remove_xattr(self, name: bytes) -> None:
+        """See :class:`Node`."""
+        self.get_xattr(name)
+        self._replace_xattrs(tuple(pair for pair in self.all_xattrs() if pair[0] != name))
+
+    def _replace_xattrs(self, xattrs: tuple[tuple[bytes, bytes], ...]) -> None:
+        if len(encode_xattrs(xattrs)) > XATTR_MAX:
+            raise TooLargeError(f"the attributes of one file have at most {XATTR_MAX} bytes together")
+        before = self.xattrs, self.xattr_blob, self.ctime_ns
+        self.xattrs, self.xattr_blob, self.ctime_ns = xattrs, None, self.tree.live.now_ns()
+        try:
+            self.commit([*self.row(), *self.touch()])
+        except BaseException:
+            self.xattrs, self.xattr_blob, self.ctime_ns = before
+            raise
+
+    # Leaving
+
+    def unlinked(self) -> list[bytes]:
+        """Operations for the moment when the last name went; ``nlink`` is already 0."""
+        return []
+
+    def closed(self) -> None:
+        """The last handle of an unlinked inode went."""
+
+    def path(self) -> bytes:
+        """Path inside its tree, without a leading slash; raises ``NotFoundError`` when it has no name any more."""
+        parts: list[bytes] = []
+        at: Inode | None = self
+        while at is not None and at.parent is not None:
+            if not at.nlink:
+                raise NotFoundError("the file was deleted")
+            parts.append(at.name)
+            at = at.parent
+        return b"/".join(reversed(parts))
+
+
+def is_device(mode: int) -> bool:
+    """Whether the type bits of ``mode`` say character or block device."""
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
+__all__ = ["INLINE_XATTRS", "NO_TOUCH", "Inode", "is_device"]

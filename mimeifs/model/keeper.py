@@ -1,0 +1,405 @@
+"""The keeper: carries the journal over into LMDB and packs, and takes versions on the way.
+
+The only writer of both. It works strictly in the order of the journal: a CUT is folded when everything before it, and
+nothing after, is in the overlay, so a version is exactly the tree at that position. Recovery after a crash is this
+same replay from the position that the last transaction holds.
+
+Always true: a transaction that holds position P holds everything before P and nothing behind; journal bytes and blobs
+are synced before a transaction that points to them commits; a segment is unlinked only when nothing in LMDB points
+into it and the node has heard so. Failure: a commit that finds no room raises ``CapacityError`` and leaves the last
+one; a version that cannot be taken is reported and its changes stay for the next.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import msgspec
+
+from mimeifs.errors import MimeiError
+from mimeifs.ids import BlobId, MimeiId, RecordId
+from mimeifs.model import records, state
+from mimeifs.model.entry import Kind, TreeRoot, decode, decode_linked
+from mimeifs.model.fold import Fold, reap
+from mimeifs.model.identity import SigningKey
+from mimeifs.store.content import ContentRef
+from mimeifs.store.database import U64, Database, Table
+from mimeifs.store.journal import HEADER_SIZE, SEGMENT_SIZE, JournalReader, segment_path, segments, sync
+from mimeifs.store.operations import Call, Resize, Write
+from mimeifs.store.operations import decode as decode_operations
+from mimeifs.store.overlay import FileRow, Overlay
+from mimeifs.store.packs import START, IndexRow, PackEnd
+from mimeifs.store.packwriter import PackWriter
+from mimeifs.store.seal import seal
+from mimeifs.store.storage import Storage
+
+_POSITION = b"position"
+_PACK_END = b"pack end"
+BATCH_BYTES = 8 << 20
+START_POSITION = SEGMENT_SIZE + HEADER_SIZE
+
+
+class CallKind(IntEnum):
+    """What a CALL asks of the keeper."""
+
+    CUT = 1
+    """Take a version: a :class:`CutRequest`."""
+    RECORD = 2
+    """Keep a signed record: its bytes."""
+    REAP = 3
+    """The node has caught up with the fold at this position: U64."""
+    PRUNE = 4
+    """Drop the overlay below a directory: a :class:`PruneRequest`."""
+
+
+class CutRequest(msgspec.Struct, frozen=True, array_like=True):
+    """Take a version of a tree as it is at the request's position; ``label`` "" is none."""
+
+    tree: int
+    mimei: MimeiId
+    time_ns: int
+    memo: str
+    label: str
+
+
+class PruneRequest(msgspec.Struct, frozen=True, array_like=True):
+    """Forget everything under directory ``number``, and the link map's rows of ``tree`` unless it is 0, but the files in
+    ``keep``, which are open."""
+
+    number: int
+    tree: int
+    keep: tuple[int, ...]
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True):
+    """What came of a CUT. ``error`` is "" unless it failed; ``fresh`` is whether a new version was made."""
+
+    at: int
+    mimei: MimeiId
+    number: int
+    record: RecordId | None
+    fresh: bool
+    error: str = ""
+
+
+class News(msgspec.Struct, frozen=True, array_like=True):
+    """What the keeper has done. Everything before ``position`` is in LMDB; ``moved`` when a base changed."""
+
+    position: int
+    moved: bool = False
+    taken: tuple[Taken, ...] = ()
+    folded: tuple[int, ...] = ()
+
+
+decode_cut = msgspec.msgpack.Decoder(CutRequest).decode
+decode_prune = msgspec.msgpack.Decoder(PruneRequest).decode
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one transaction has gathered for the announcement."""
+
+    moved: bool = False
+    taken: list[Taken] = field(default_factory=list)
+    folded: list[int] = field(default_factory=list)
+
+
+class Keeper:
+    """The keeper's work, synchronous; who calls it decides when. Used by one thread of one process."""
+
+    def __init__(self, storage: Storage, database: Database, device: SigningKey) -> None:
+        self._storage = storage
+        self._database = database
+        self._device = device
+        self._journal = JournalReader(storage.journal)
+        stored = database.get(Table.META, _POSITION)
+        self.position = U64.unpack(stored)[0] if stored else START_POSITION
+        end = database.get(Table.META, _PACK_END)
+        self._overlay: Overlay | None = None
+        self._packs = PackWriter(storage.packs, PackEnd.decode(end) if end else START, self._lookup)
+        self._freed: dict[int, int] = {}
+        self.edited: dict[int, int] = {}
+
+    def _lookup(self, digest: bytes) -> IndexRow | None:
+        row = self._database.get(Table.BLOBS, digest) if self._overlay is None else self._overlay.get(Table.BLOBS, digest)
+        return None if row is None else IndexRow.decode(row)
+
+    # Replay
+
+    def recover(self) -> int:
+        """Replay all the journal holds, then drop what only a dead node needed; returns the first free segment number.
+
+        Raises ``CapacityError`` when there is no room even for that.
+        """
+        before = -1
+        while before != self.position:
+            before = self.position
+            self.advance(None)
+        for (number,) in {U64.unpack_from(key) for key, _ in self._database.scan(Table.EXTENTS, b"")}:
+            self.edited[number] = self.position
+        present = segments(self._storage.journal)
+        first = max([self.position // SEGMENT_SIZE, *(number + 1 for number in present)])
+        with self._transaction(first * SEGMENT_SIZE + HEADER_SIZE) as overlay:
+            for key, _ in list(overlay.scan(Table.ORPHANS, b"")):
+                overlay.drop_file(U64.unpack(key)[0])
+                overlay.delete(Table.ORPHANS, key)
+            for cut in sorted({key[:8] for key, _ in overlay.scan(Table.DOOMED, b"")}):
+                reap(overlay, U64.unpack(cut)[0])
+        self._collect()
+        self.acknowledged(self.position)
+        return first
+
+    def advance(self, upto: int | None) -> News:
+        """Replay frames before ``upto`` (``None``: all there are), at most one transaction's worth; the news say how far.
+
+        Raises ``CapacityError`` or ``IntegrityError`` with everything as it was.
+        """
+        start = self.position
+        batch = _Batch()
+        if self._cut_waits(start, upto):
+            self._take(start, batch)
+        else:
+            with self._transaction(None) as overlay:
+                self.position = self._replay(overlay, start, upto, batch)
+        if self.position != start:
+            self._collect()
+        return News(self.position, batch.moved, tuple(batch.taken), tuple(batch.folded))
+
+    def _frame(self, at: int, upto: int | None) -> tuple[bytes, int] | None:
+        """The frame at ``at`` if it lies before ``upto``."""
+        if upto is not None and at >= upto:
+            return None
+        if upto is None and not segment_path(self._storage.journal, at // SEGMENT_SIZE).exists():
+            return None
+        return self._journal.frame(at)
+
+    def _cut_waits(self, at: int, upto: int | None) -> bool:
+        frame = self._frame(at, upto)
+        return frame is not None and _is_cut(frame[0])
+
+    def _replay(self, overlay: Overlay, at: int, upto: int | None, batch: _Batch) -> int:
+        """Apply frames up to the next CUT or the end of the batch; where it stopped."""
+        end = at + BATCH_BYTES
+        while at < end:
+            frame = self._frame(at, upto)
+            if frame is None or _is_cut(frame[0]):
+                break
+            payload, following = frame
+            for operation in decode_operations(payload, following - len(payload)):
+                if isinstance(operation, Call):
+                    self._call(overlay, operation)
+                else:
+                    if isinstance(operation, Write | Resize):
+                        self.edited[operation.file] = at
+                    overlay.apply(operation)
+            at = following
+        return at
+
+    @contextmanager
+    def _transaction(self, position: int | None) -> Iterator[Overlay]:
+        """One LMDB transaction; at its end everything it points to is durable, then it is. Undone by an exception."""
+        start = self.position
+        try:
+            with self._database.write() as transaction:
+                overlay = self._overlay = Overlay(self._database, transaction)
+                yield overlay
+                if position is not None:
+                    self.position = position
+                self._sync_journal(start)
+                self._packs.sync()
+                for digest, row in self._packs.take_rows():
+                    overlay.put(Table.BLOBS, digest, row)
+                overlay.put(Table.META, _PACK_END, self._packs.end.encode())
+                overlay.put(Table.META, _POSITION, U64.pack(self.position))
+                overlay.flush()
+        except BaseException:
+            self.position = start
+            self._packs.abandon()
+            raise
+        finally:
+            self._overlay = None
+            self._database.renew()
+
+    def _sync_journal(self, start: int) -> None:
+        for number in range(start // SEGMENT_SIZE, self.position // SEGMENT_SIZE + 1):
+            if segment_path(self._storage.journal, number).exists():
+                sync(self._journal.fd(number))
+
+    def _collect(self) -> None:
+        """Note which segments nothing points into any more."""
+        for number in segments(self._storage.journal):
+            if number >= self.position // SEGMENT_SIZE:
+                break
+            if number not in self._freed and not any(self._database.get(Table.SEGMENTS, U64.pack(number)) or b""):
+                self._freed[number] = self.position
+
+    def acknowledged(self, position: int) -> None:
+        """The node has heard of everything up to ``position`` and reads no extent that was dropped before."""
+        for number in [number for number, at in self._freed.items() if at <= position]:
+            del self._freed[number]
+            self._journal.forget(number)
+            segment_path(self._storage.journal, number).unlink(missing_ok=True)
+
+    # Calls
+
+    def _call(self, overlay: Overlay, call: Call) -> None:
+        if call.kind == CallKind.RECORD:
+            self._packs.put_record(call.payload)
+        elif call.kind == CallKind.REAP:
+            reap(overlay, U64.unpack(call.payload)[0])
+        elif call.kind == CallKind.PRUNE:
+            request = decode_prune(call.payload)
+            prune(overlay, request)
+        else:
+            raise ValueError(f"unknown call {call.kind} in the journal")
+
+    def _take(self, at: int, batch: _Batch) -> None:
+        """Take the version that the frame at ``at`` asks for; a failure is news, not an exception."""
+        payload, following = self._journal.frame(at) or (b"", at)
+        call = next(each for each in decode_operations(payload, at) if isinstance(each, Call))
+        request = decode_cut(call.payload)
+        try:
+            with self._transaction(following) as overlay:
+                taken = self._cut(overlay, request, at)
+        except MimeiError as error:
+            with self._transaction(following):
+                batch.taken.append(Taken(at, request.mimei, 0, None, fresh=False, error=str(error)))
+            return
+        batch.moved = True
+        batch.taken.append(taken)
+        batch.folded.append(at)
+
+    def _cut(self, overlay: Overlay, request: CutRequest, at: int) -> Taken:
+        root, tree = Fold(overlay, self._packs, self._seal, request.tree, at).run()
+        newest = newest_version(overlay, request.mimei)
+        if newest is not None and newest[2].root == root:
+            number, record, _ = newest
+        else:
+            number, record = self._record_version(overlay, request, root, tree)
+        if request.label:
+            self._record_label(overlay, request, record)
+        return Taken(at, request.mimei, number, record, fresh=newest is None or newest[2].root != root)
+
+    def _seal(self, number: int, row: FileRow) -> ContentRef:
+        overlay = self._overlay
+        if overlay is None:
+            raise RuntimeError("sealing happens inside a transaction")
+        self.edited.pop(number, None)
+        return seal(row, overlay.extents(number), self._journal, self._packs)
+
+    def _record_version(self, overlay: Overlay, request: CutRequest, root: BlobId, tree: TreeRoot) -> tuple[int, RecordId]:
+        mimei = request.mimei
+        heads = {RecordId(key[32:]): U64.unpack(value)[0] for key, value in overlay.scan(Table.HEADS, mimei)}
+        parents = tuple(sorted(heads))
+        rows = [version_row(overlay, mimei, number, record) for record, number in heads.items()]
+        number = 1 + max(heads.values(), default=0)
+        time_ns = records.next_time(request.time_ns, (row.time_ns for row in rows))
+        sequence = 1 + self._last_sequence(overlay, mimei)
+        version = records.Version(mimei, sequence, number, parents, root, tree.files, tree.size, time_ns, request.memo)
+        signed = records.sign(version, self._device)
+        self._packs.put_record(signed.data)
+        row = state.VersionRow(root, signed.signer, sequence, parents, tree.files, tree.size, time_ns, request.memo)
+        put_version(overlay, mimei, number, signed.id, row)
+        return number, signed.id
+
+    def _last_sequence(self, overlay: Overlay, mimei: MimeiId) -> int:
+        for _, value in overlay.scan_back(Table.VERSIONS, mimei):
+            row = state.decode_version(value)
+            if row.writer == self._device.key_id:
+                return row.sequence
+        return 0
+
+    def _record_label(self, overlay: Overlay, request: CutRequest, record: RecordId) -> None:
+        key = request.mimei + request.label.encode()
+        old = overlay.get(Table.LABELS, key)
+        sequence = 1 + (state.decode_label(old).sequence if old else 0)
+        label = records.Label(request.mimei, request.label, record, sequence, request.time_ns)
+        self._packs.put_record(records.sign(label, self._device).data)
+        overlay.put(Table.LABELS, key, state.encode(state.LabelRow(record, sequence, request.time_ns)))
+
+    # Idle work
+
+    def seal_idle(self, before: int, budget: int) -> News:
+        """Seal files last written before position ``before``, until ``budget`` bytes were read."""
+        batch = _Batch()
+        idle = [number for number, at in self.edited.items() if at < before]
+        if idle:
+            with self._transaction(None) as overlay:
+                for number in idle:
+                    row = overlay.file(number)
+                    if row is not None:
+                        overlay.rebase(number, self._seal(number, row), row.folded)
+                        budget -= row.size
+                        batch.moved = True
+                    self.edited.pop(number, None)
+                    if budget <= 0:
+                        break
+            self._collect()
+        return News(self.position, batch.moved)
+
+    def close(self) -> None:
+        """Close files; what was not replayed is replayed by the next keeper."""
+        self._packs.close()
+        self._journal.close()
+
+
+def _is_cut(payload: bytes) -> bool:
+    return payload[:2] == _CUT_HEAD
+
+
+_CUT_HEAD = bytes([9, CallKind.CUT])
+
+
+def put_version(overlay: Overlay, mimei: MimeiId, number: int, record: RecordId, row: state.VersionRow) -> None:
+    """Index a version whose record is stored, and make it a head in place of its parents."""
+    overlay.put(Table.VERSIONS, state.version_key(mimei, number, record), state.encode(row))
+    for parent in row.parents:
+        overlay.delete(Table.HEADS, mimei + parent)
+    overlay.put(Table.HEADS, mimei + record, U64.pack(number))
+
+
+def newest_version(overlay: Overlay, mimei: MimeiId) -> tuple[int, RecordId, state.VersionRow] | None:
+    """The version that is ``last``: highest number, then lowest digest."""
+    found: tuple[int, RecordId, state.VersionRow] | None = None
+    for key, value in overlay.scan_back(Table.VERSIONS, mimei):
+        number, record = state.split_version(key)
+        if found is not None and number != found[0]:
+            break
+        found = number, record, state.decode_version(value)
+    return found
+
+
+def version_row(overlay: Overlay, mimei: MimeiId, number: int, record: RecordId) -> state.VersionRow:
+    """The row of one version."""
+    return state.decode_version(overlay.get(Table.VERSIONS, state.version_key(mimei, number, record)) or b"")
+
+
+def prune(overlay: Overlay, request: PruneRequest) -> None:
+    """Carry out a :class:`PruneRequest`."""
+    waiting = [request.number]
+    while waiting:
+        key = U64.pack(waiting.pop())
+        for _, value in list(overlay.scan(Table.ENTRIES, key)):
+            entry = decode(value) if value else None
+            if entry is not None and entry.live and entry.kind is Kind.DIRECTORY:
+                waiting.append(entry.live)
+            elif entry is not None and entry.live:
+                _let_go(overlay, entry.live, request.keep)
+        overlay.clear(Table.ENTRIES, key)
+        overlay.delete(Table.DIRS, key)
+        overlay.delete(Table.PARENTS, key)
+    if request.tree:
+        prefix = state.tree_key(request.tree)
+        for _, value in list(overlay.scan(Table.LINKS, prefix)):
+            number = decode_linked(value).entry.live if value else 0
+            if number:
+                _let_go(overlay, number, request.keep)
+        overlay.clear(Table.LINKS, prefix)
+
+
+def _let_go(overlay: Overlay, number: int, keep: tuple[int, ...]) -> None:
+    if number in keep:
+        overlay.put(Table.ORPHANS, U64.pack(number), b"")
+    else:
+        overlay.drop_file(number)

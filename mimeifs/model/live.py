@@ -1,0 +1,237 @@
+"""The present, as the node holds it: memory over overlay rows over base versions.
+
+:class:`Live` is what all live inodes of a node share: the journal they append to, the reader's moment of LMDB they
+fall back on, the numbers they draw, and the registry of those in memory. The memtable is not a structure of its own:
+an inode changed at journal position ``touched`` is pinned in memory until the keeper has announced a position behind it.
+
+States: ``position`` (everything before it is in LMDB as this process sees it) only grows. ``generation`` counts
+announcements that moved a base (a seal, a fold); an inode that was loaded in an earlier one refreshes itself before
+its base is used again. Failure: a failed append raises ``CapacityError`` before memory changes, so memory never says
+more than the journal.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from blake3 import blake3
+
+from mimeifs.clock import Clock
+from mimeifs.errors import NotFoundError
+from mimeifs.ids import MimeiId
+from mimeifs.model import state
+from mimeifs.model.entry import LinkedInode, decode_linked
+from mimeifs.store import operations, prolly
+from mimeifs.store.database import U64, Database, Table
+from mimeifs.store.interfaces import BlobSource
+from mimeifs.store.journal import JournalReader
+
+if TYPE_CHECKING:
+    from mimeifs.model.inode import Inode
+    from mimeifs.model.live_dir import LiveDir
+    from mimeifs.model.node import Node
+
+LIVE_MASK = (1 << 63) - 1
+ROOT_INO = 1
+
+
+class Appender(Protocol):
+    """The end of the journal."""
+
+    @property
+    def position(self) -> int:
+        """Where the next frame will begin."""
+        ...
+
+    def append(self, *pieces: bytes) -> int:
+        """Append one frame; its position. Raises ``CapacityError``, having appended nothing."""
+        ...
+
+
+class LiveTree:
+    """The present of one MiMei."""
+
+    __slots__ = ("__weakref__", "cut_at", "dirty", "linked", "live", "mimei", "number", "root", "single")
+
+    def __init__(self, live: "Live", number: int, mimei: MimeiId) -> None:
+        self.live = live
+        self.number = number
+        self.mimei = mimei
+        self.cut_at = 0
+        self.dirty = False
+        self.linked: dict[int, Inode] = {}
+        self.root: LiveDir
+        self.single = False
+
+    def mark(self, directory: int, name: bytes) -> bytes:
+        """The operation that notes a name as changed since the newest version."""
+        self.dirty = True
+        return operations.put(Table.CHANGED, state.changed_key(self.number, directory, name), b"")
+
+    def linked_entry(self, link_id: int) -> LinkedInode:
+        """A hard-linked inode as the reader's moment has it; raises ``NotFoundError``."""
+        database = self.live.database
+        row = database.get(Table.LINKS, state.link_key(self.number, link_id))
+        if row is None:
+            tree = database.get(Table.TREES, state.tree_key(self.number))
+            row = prolly.get(self.live.blobs, state.decode_tree(tree or b"").links, U64.pack(link_id))
+        if not row:
+            raise NotFoundError(f"no inode with link number {link_id}")
+        return decode_linked(row)
+
+
+class Live:
+    """What the live inodes of one node share."""
+
+    def __init__(
+        self,
+        database: Database,
+        journal: Appender,
+        reader: JournalReader,
+        blobs: BlobSource,
+        clock: Clock,
+        key: bytes,
+    ) -> None:
+        self.database = database
+        self.journal = journal
+        self.reader = reader
+        self.blobs = blobs
+        self.now_ns: Callable[[], int] = clock.now_ns
+        self.position = journal.position
+        self.generation = 1
+        self.nodes: dict[int, Node] = {}
+        self.trees: dict[int, LiveTree] = {}
+        self._key = key
+        self._next_file = 1 + max(_last(database, Table.FILES), _last(database, Table.EXTENTS), _last(database, Table.ORPHANS))
+        self._next_dir = 1 + max(_last(database, Table.DIRS), _last(database, Table.PARENTS))
+        self._recent: dict[tuple[Table, bytes], bytes | None] = {}
+        self._prepared: list[tuple[Callable[[int], None] | None, Callable[[], None] | None]] = []
+        self._fading: deque[tuple[int, Callable[[], object]]] = deque()
+        self.invalidated: Callable[[int, bytes], None] = _nobody
+
+    # Numbers
+
+    def new_file(self) -> int:
+        """A file number never used before in this store's overlay."""
+        self._next_file += 1
+        return self._next_file
+
+    def new_dir(self) -> int:
+        """A directory number never used before in this store's overlay."""
+        self._next_dir += 1
+        return self._next_dir
+
+    def natural_ino(self, parent: int, name: bytes) -> int:
+        """The inode number of a name, before any exception: a keyed hash, below 2**63, never 0 or 1."""
+        digest = blake3(parent.to_bytes(8, "big") + name, key=self._key).digest(length=8)
+        return (int.from_bytes(digest, "big") & LIVE_MASK) or 2
+
+    def known_ino(self, parent: int, name: bytes) -> int:
+        """The inode number of an existing name."""
+        row = self.small_row(Table.INODES, U64.pack(parent) + name)
+        return U64.unpack(row)[0] if row is not None else self.natural_ino(parent, name)
+
+    def fresh_ino(self, parent: int, name: bytes) -> tuple[int, list[bytes]]:
+        """A number for a new inode at this name, and the operations that note it where it is not the natural one."""
+        ino = self.natural_ino(parent, name)
+        if ino > 1 and ino not in self.nodes and self.small_row(Table.TAKEN, U64.pack(ino)) is None:
+            return ino, []
+        salt = 0
+        while ino < 2 or ino in self.nodes or self.small_row(Table.TAKEN, U64.pack(ino)) is not None:
+            salt += 1
+            ino = self.natural_ino(parent, name + b"\0" + salt.to_bytes(8, "big"))
+        taken = self.set_small(Table.TAKEN, U64.pack(ino), b"")
+        return ino, [taken, self.set_small(Table.INODES, U64.pack(parent) + name, U64.pack(ino))]
+
+    def move_ino(self, ino: int, source: tuple[int, bytes] | None, target: tuple[int, bytes] | None) -> list[bytes]:
+        """Operations that carry an inode's number from one (parent's number, name) to another; ``None`` is nowhere."""
+        ops = []
+        natural = target is not None and self.natural_ino(*target) == ino
+        if source is not None and self.small_row(Table.INODES, U64.pack(source[0]) + source[1]) is not None:
+            ops.append(self.set_small(Table.INODES, U64.pack(source[0]) + source[1], None))
+        if target is not None and not natural:
+            ops.append(self.set_small(Table.INODES, U64.pack(target[0]) + target[1], U64.pack(ino)))
+        taken = self.small_row(Table.TAKEN, U64.pack(ino)) is not None
+        if taken and (target is None or natural):
+            ops.append(self.set_small(Table.TAKEN, U64.pack(ino), None))
+        elif not taken and target is not None and not natural:
+            ops.append(self.set_small(Table.TAKEN, U64.pack(ino), b""))
+        return ops
+
+    # Small rows: those without an inode in memory that would pin them
+
+    def small_row(self, table: Table, key: bytes) -> bytes | None:
+        """A row as of now."""
+        recent = self._recent
+        if recent and (table, key) in recent:
+            return recent[table, key]
+        return self.database.get(table, key)
+
+    def set_small(self, table: Table, key: bytes, value: bytes | None) -> bytes:
+        """The operation that sets the row; it counts from the next successful :meth:`append` on."""
+        self.prepare(done=partial(self._set_small, table, key, value))
+        return operations.delete(table, key) if value is None else operations.put(table, key, value)
+
+    def _set_small(self, table: Table, key: bytes, value: bytes | None, at: int) -> None:
+        self._recent[table, key] = value
+        self.fade(at, partial(self._forget_small, table, key, value))
+
+    # Appending
+
+    def prepare(self, *, done: Callable[[int], None] | None = None, undo: Callable[[], None] | None = None) -> None:
+        """Have ``done`` called with the position of the next frame, or ``undo`` when it cannot be appended."""
+        self._prepared.append((done, undo))
+
+    def append(self, *pieces: bytes) -> int:
+        """Append one frame; returns its position. Raises ``CapacityError``, having appended nothing and undone what
+        was prepared."""
+        prepared = self._prepared
+        try:
+            at = self.journal.append(*pieces)
+        except BaseException:
+            self._prepared = []
+            for _, undo in reversed(prepared):
+                if undo is not None:
+                    undo()
+            raise
+        if prepared:
+            self._prepared = []
+            for done, _ in prepared:
+                if done is not None:
+                    done(at)
+        return at
+
+    def _forget_small(self, table: Table, key: bytes, value: bytes | None) -> None:
+        if self._recent.get((table, key)) == value:
+            self._recent.pop((table, key), None)
+
+    def fade(self, at: int, forget: Callable[[], object]) -> None:
+        """Call ``forget`` once the frame at ``at`` is in LMDB as this process sees it."""
+        self._fading.append((at, forget))
+
+    # The keeper's news
+
+    def announced(self, position: int, *, moved: bool) -> None:
+        """The keeper has replayed everything before ``position``; ``moved`` when bases changed."""
+        self.database.renew()
+        self.position = position
+        if moved:
+            self.generation += 1
+        fading = self._fading
+        while fading and fading[0][0] < position:
+            fading.popleft()[1]()
+
+    def invalidate(self, parent: int, name: bytes) -> None:
+        """Tell the surface that what it knows of this entry may be wrong."""
+        self.invalidated(parent, name)
+
+
+def _last(database: Database, table: Table) -> int:
+    for key, _ in database.scan_back(table, b""):
+        return int(U64.unpack_from(key)[0])
+    return 0
+
+
+def _nobody(_parent: int, _name: bytes) -> None:
+    """Nobody caches names yet."""

@@ -1,0 +1,113 @@
+"""What a node remembers locally of MiMeis, trees and versions: rows that can be rebuilt from signed records and the
+overlay.
+
+Local state, so encoded with msgpack arrays rather than the canonical codec; never sent and never signed. The keys'
+layout is here too, so that nobody else spells one out.
+"""
+
+import struct
+
+import msgspec
+
+from mimeifs.ids import BlobId, KeyId, MimeiId, RecordId
+from mimeifs.store.database import U32, U64
+
+_TREE_DIR = struct.Struct(">IQ")
+LINKS_DIR = (1 << 64) - 1
+"""Stands for the link map where CHANGED names a directory."""
+
+
+class MimeiRow(msgspec.Struct, frozen=True, array_like=True):
+    """A MiMei known here. ``tree`` is the number of its present, 0 when none is kept here."""
+
+    info: RecordId
+    kind: str
+    tree: int
+    name: str
+    author: KeyId
+    origin_mimei: MimeiId | None = None
+    origin_version: RecordId | None = None
+    created_ns: int = 0
+
+
+class TreeRow(msgspec.Struct, frozen=True, array_like=True):
+    """The present of a MiMei: its root directory's number, and the base of its link map with what that holds."""
+
+    mimei: MimeiId
+    root: int
+    links: BlobId
+    linked_files: int = 0
+    linked_bytes: int = 0
+
+
+class VersionRow(msgspec.Struct, frozen=True, array_like=True):
+    """What listings need of a version; the record itself lies in the packs."""
+
+    root: BlobId
+    writer: KeyId
+    sequence: int
+    parents: tuple[RecordId, ...]
+    files: int
+    size: int
+    time_ns: int
+    memo: str
+
+
+class LabelRow(msgspec.Struct, frozen=True, array_like=True):
+    """A name for a version."""
+
+    target: RecordId
+    sequence: int
+    time_ns: int
+
+
+encode = msgspec.msgpack.encode
+decode_mimei = msgspec.msgpack.Decoder(MimeiRow).decode
+decode_tree = msgspec.msgpack.Decoder(TreeRow).decode
+decode_version = msgspec.msgpack.Decoder(VersionRow).decode
+decode_label = msgspec.msgpack.Decoder(LabelRow).decode
+
+
+def tree_key(tree: int) -> bytes:
+    """Key in TREES, and prefix in CHANGED and LINKS."""
+    return U32.pack(tree)
+
+
+def changed_key(tree: int, directory: int, name: bytes) -> bytes:
+    """Key in CHANGED."""
+    return _TREE_DIR.pack(tree, directory) + name
+
+
+def split_changed(key: bytes) -> tuple[int, bytes]:
+    """Directory number and name of a key in CHANGED."""
+    return _TREE_DIR.unpack_from(key)[1], key[_TREE_DIR.size :]
+
+
+def entry_key(directory: int, name: bytes) -> bytes:
+    """Key in ENTRIES."""
+    return U64.pack(directory) + name
+
+
+def link_key(tree: int, link_id: int) -> bytes:
+    """Key in LINKS."""
+    return _TREE_DIR.pack(tree, link_id)
+
+
+def parent_row(parent: int, name: bytes) -> bytes:
+    """Row of PARENTS."""
+    return U64.pack(parent) + name
+
+
+def split_parent(row: bytes) -> tuple[int, bytes]:
+    """Parent's number and name of a row of PARENTS."""
+    return U64.unpack_from(row)[0], row[8:]
+
+
+def version_key(mimei: MimeiId, number: int, record: RecordId) -> bytes:
+    """Key in VERSIONS."""
+    return mimei + U64.pack(number) + record
+
+
+def split_version(key: bytes) -> tuple[int, RecordId]:
+    """Number and record of a key in VERSIONS."""
+    return U64.unpack_from(key, 32)[0], RecordId(key[40:])

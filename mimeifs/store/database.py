@@ -1,0 +1,207 @@
+"""The LMDB environment: the index of blobs, the overlay, and what the node remembers locally.
+
+One environment, one writer (the keeper, or a command when nothing else runs), any number of readers in other processes. All
+of it but the overlay can be rebuilt from the packs. Always true: a transaction that committed is durable; what one reader
+sees between two calls of :meth:`Database.renew` is one moment of the store. The map grows in :meth:`Database.write` when
+a transaction needs more room, never below it. Failure: a full disk raises ``CapacityError`` and leaves the last commit.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
+
+FORMAT = 1
+_SPARE = 128 << 20
+_START = 256 << 20
+Transaction = Any
+U64 = struct.Struct(">Q")
+U32 = struct.Struct(">I")
+
+
+class Table(IntEnum):
+    """Tables, by the number that journal operations use for them."""
+
+    META = 0
+    """Text keys: format, journal position, pack end, counters."""
+    BLOBS = 1
+    """Digest -> where the blob or record lies in the packs."""
+    ENTRIES = 2
+    """Directory number, name -> live entry, or a tombstone."""
+    DIRS = 3
+    """Directory number -> what lies under its entries, and its times."""
+    PARENTS = 4
+    """Directory number -> tree, parent's number and name."""
+    CHANGED = 5
+    """Tree, directory number, name: changed since the tree's last version."""
+    FILES = 6
+    """File number -> base content, size and times of a file being edited."""
+    EXTENTS = 7
+    """File number, start -> length, address."""
+    LINKS = 8
+    """Tree, link number -> live entry of a hard-linked inode."""
+    INODES = 9
+    """Parent's inode number, name -> inode number, where it is not the natural one."""
+    TAKEN = 10
+    """Inode number -> empty: in use by a file that no longer has its natural name."""
+    MIMEIS = 11
+    """MiMei ID -> local state: info record, kind, tree number, root directory."""
+    VERSIONS = 12
+    """MiMei ID, number, record ID -> what listings need of the version."""
+    LABELS = 13
+    """MiMei ID, label -> record ID of the version."""
+    REFS = 14
+    """Target MiMei ID, holder MiMei ID, version -> count."""
+    HISTORY = 15
+    """MiMei ID, digest of a path, number -> what happened to it."""
+    SEGMENTS = 16
+    """Segment number -> number of extents that point into it."""
+    DELEGATIONS = 17
+    """User key, device key -> delegation record."""
+    DOOMED = 18
+    """Fold position, file number -> table and key of the row that falls when the node has caught up."""
+    TREES = 19
+    """Tree number -> its MiMei, root directory and link map."""
+    ORPHANS = 20
+    """File number -> empty: without a name, kept only by open handles; dropped when a node starts."""
+    HEADS = 21
+    """MiMei ID, record ID -> number: versions that are nobody's parent."""
+
+
+class Database:
+    """One opened environment with a read transaction that the owner renews."""
+
+    def __init__(self, path: Path, env: Any) -> None:
+        self.path = path
+        self._env = env
+        self._tables = [env.open_db(f"{table.name.lower()}".encode(), create=False) for table in Table]
+        self._read: Transaction = env.begin()
+
+    def __getitem__(self, table: Table) -> Any:
+        """The handle of a table, for cursors."""
+        return self._tables[table]
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """One row, as of the last :meth:`renew`."""
+        value: bytes | None = self._read.get(key, db=self._tables[table])
+        return value
+
+    def renew(self) -> None:
+        """See everything that is committed now."""
+        self._read.abort()
+        try:
+            self._read = self._env.begin()
+        except lmdb.MapResizedError:
+            self._env.set_mapsize(0)
+            self._read = self._env.begin()
+
+    def scan(self, table: Table, prefix: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Rows whose key begins with ``prefix``, ascending, from just behind key ``after``."""
+        return scan(self._read, self._tables[table], prefix, after)
+
+    def scan_back(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows whose key begins with ``prefix``, descending."""
+        return scan_back(self._read, self._tables[table], prefix)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A write transaction: committed and durable at the end of the block, undone by an exception."""
+        self._grow()
+        transaction = self._env.begin(write=True)
+        try:
+            yield transaction
+            transaction.commit()
+        except lmdb.DiskError as error:
+            transaction.abort()
+            raise CapacityError("no room for the store's index: free some space on its disk") from error
+        except BaseException:
+            transaction.abort()
+            raise
+
+    def _grow(self) -> None:
+        """Keep room for one transaction in the map, which may grow only between transactions."""
+        info, stat = self._env.info(), self._env.stat()
+        used = (info["last_pgno"] + 1) * stat["psize"]
+        if info["map_size"] - used < _SPARE:
+            self._read.abort()
+            self._env.set_mapsize(info["map_size"] * 2)
+            self._read = self._env.begin()
+
+    def close(self) -> None:
+        """End the read transaction and close the environment."""
+        self._read.abort()
+        self._env.close()
+
+
+def scan(transaction: Transaction, handle: Any, prefix: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+    """Rows of one table whose key begins with ``prefix``, ascending; the table may change while this waits."""
+    with transaction.cursor(db=handle) as cursor:
+        found = cursor.set_range(prefix if after is None else after)
+        if found and after is not None and cursor.key() == after:
+            found = cursor.next()
+        while found:
+            key, value = cursor.item()
+            if not key.startswith(prefix):
+                return
+            yield key, value
+            found = cursor.next()
+
+
+def scan_back(transaction: Transaction, handle: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Rows of one table whose key begins with ``prefix``, descending."""
+    with transaction.cursor(db=handle) as cursor:
+        found = cursor.set_range(prefix + b"\xff" * 64)
+        found = cursor.prev() if found else cursor.last()
+        while found and cursor.key().startswith(prefix):
+            yield cursor.item()
+            found = cursor.prev()
+
+
+def create_database(path: Path) -> None:
+    """Make an empty environment with every table."""
+    path.mkdir(mode=0o700)
+    env = _environment(path, _START)
+    with env.begin(write=True) as transaction:
+        for table in Table:
+            env.open_db(table.name.lower().encode(), txn=transaction, create=True)
+    with env.begin(write=True) as transaction:
+        transaction.put(b"format", U32.pack(FORMAT), db=env.open_db(b"meta", txn=transaction))
+    env.close()
+
+
+def open_database(path: Path) -> Database:
+    """Open the environment, once in a process and after any fork.
+
+    Raises ``UnknownFormatError`` when another program's format is found, ``IntegrityError`` when it does not open at all.
+    """
+    try:
+        env = _environment(path, max(_START, os.stat(path / "data.mdb").st_size + _SPARE))
+        with env.begin() as transaction:
+            found = transaction.get(b"format", db=env.open_db(b"meta", txn=transaction, create=False))
+    except (lmdb.Error, OSError) as error:
+        raise IntegrityError(f"the index in {path} does not open ({error})") from error
+    version = U32.unpack(found)[0] if found is not None and len(found) == 4 else None
+    if version != FORMAT:
+        env.close()
+        raise UnknownFormatError(f"the store in {path.parent} has format {version}, this program knows {FORMAT}")
+    return Database(path, env)
+
+
+def _environment(path: Path, size: int) -> Any:
+    return lmdb.open(
+        str(path),
+        map_size=size,
+        max_dbs=len(Table) + 4,
+        max_readers=64,
+        mode=0o600,
+        metasync=True,
+        readahead=False,
+        meminit=False,
+    )

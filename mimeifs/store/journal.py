@@ -1,0 +1,189 @@
+"""The journal: the one ordered stream of changes from the node to the keeper.
+
+A *frame* is atomic: payload length (u32), checksum (u64, the first 8 bytes of BLAKE3 over position and payload), payload.
+A payload is a sequence of :mod:`operations <mimeifs.store.operations>`; a WRITE, whose data reaches to the frame's end,
+is the last. Frames lie in *segments* of ``SEGMENT_SIZE`` bytes, preallocated, each opening with a header; a position (LSN)
+is ``segment number * SEGMENT_SIZE + offset``. A frame never crosses segments; an END frame sends the reader on.
+
+States of a segment: being appended to (the newest), ended, freed (unlinked, by the keeper, when everything in it is
+replayed and no extent points into it). Invariants: what lies before a position never changes; a torn or stale frame never
+carries the right checksum, because that covers the position. Failure: no room raises ``CapacityError`` and the stream is
+as before; a frame cut off by a crash is not part of the stream. Format page: ``docs/format/journal.md``.
+"""
+
+import errno
+import os
+import struct
+from pathlib import Path
+
+from blake3 import blake3
+
+from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
+
+SEGMENT_SIZE = 32 << 20
+MAX_PAYLOAD = 4 << 20
+FORMAT = 1
+_MAGIC = b"mimeijnl"
+_HEADER = struct.Struct("<8sIQ")
+_FRAME = struct.Struct("<I8s")
+_END = 0xFFFFFFFF
+HEADER_SIZE = 32
+FRAME_SIZE = _FRAME.size
+
+
+def segment_path(directory: Path, number: int) -> Path:
+    """Where segment ``number`` lies."""
+    return directory / f"{number:012x}.seg"
+
+
+def _checksum(at: int, *pieces: bytes) -> bytes:
+    state = blake3(at.to_bytes(8, "little"))
+    for piece in pieces:
+        state.update(piece)
+    return state.digest(length=8)
+
+
+def _no_room(error: OSError) -> CapacityError | OSError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CapacityError("no room for the journal: free some space on the store's disk")
+    return error
+
+
+class JournalWriter:
+    """Appends frames; used by the node only."""
+
+    def __init__(self, directory: Path, first_segment: int) -> None:
+        self._directory = directory
+        self._fd = -1
+        self._base = 0
+        self._offset = SEGMENT_SIZE
+        self._number = first_segment - 1
+        self._roll()
+
+    @property
+    def position(self) -> int:
+        """Where the next frame will begin."""
+        return self._base + self._offset
+
+    @property
+    def segment(self) -> int:
+        """Number of the segment being appended to."""
+        return self._number
+
+    def append(self, *pieces: bytes) -> int:
+        """Append one frame made of ``pieces``; returns its position. Raises ``CapacityError``, having appended nothing."""
+        size = sum(map(len, pieces))
+        if size > MAX_PAYLOAD:
+            raise ValueError(f"journal frame of {size} bytes")
+        if self._offset + size + 2 * FRAME_SIZE > SEGMENT_SIZE:
+            self._roll()
+        offset = self._offset
+        at = self._base + offset
+        frame = (_FRAME.pack(size, _checksum(at, *pieces)), *pieces)
+        try:
+            written = os.pwritev(self._fd, frame, offset)
+        except OSError as error:
+            raise _no_room(error) from error
+        if written != FRAME_SIZE + size:
+            raise CapacityError("no room for the journal: free some space on the store's disk")
+        self._offset = offset + written
+        return at
+
+    def _roll(self) -> None:
+        number = self._number + 1
+        fd = os.open(segment_path(self._directory, number), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, SEGMENT_SIZE)
+            os.pwrite(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
+            if self._fd >= 0:
+                at = self.position
+                os.pwrite(self._fd, _FRAME.pack(_END, _checksum(at, b"end")), self._offset)
+        except OSError as error:
+            os.close(fd)
+            segment_path(self._directory, number).unlink()
+            raise _no_room(error) from error
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._number = number
+        self._base = number * SEGMENT_SIZE
+        self._offset = HEADER_SIZE
+
+    def close(self) -> None:
+        """Close the segment; nothing is synced."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class JournalReader:
+    """Reads journal bytes back: frames in order for the keeper, pieces of written data for everybody."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._fds: dict[int, int] = {}
+
+    def fd(self, number: int) -> int:
+        """A descriptor of segment ``number``, opened once. Raises ``IntegrityError`` when it is missing or foreign."""
+        known = self._fds.get(number)
+        if known is not None:
+            return known
+        path = segment_path(self._directory, number)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise IntegrityError(f"journal segment {path.name} is missing") from None
+        head = os.pread(fd, _HEADER.size, 0)
+        if len(head) == _HEADER.size:
+            magic, version, stored = _HEADER.unpack(head)
+            if magic == _MAGIC and version != FORMAT:
+                os.close(fd)
+                raise UnknownFormatError(f"journal segment has format {version}, this program knows {FORMAT}")
+            if magic == _MAGIC and stored == number:
+                self._fds[number] = fd
+                return fd
+        os.close(fd)
+        raise IntegrityError(f"journal segment {path.name} has no valid header")
+
+    def read(self, address: int, length: int) -> bytes:
+        """``length`` written bytes at ``address``."""
+        number, offset = divmod(address, SEGMENT_SIZE)
+        data = os.pread(self.fd(number), length, offset)
+        if len(data) != length:
+            raise IntegrityError(f"journal segment {number} ends before position {address + length}")
+        return data
+
+    def frame(self, at: int) -> tuple[bytes, int] | None:
+        """The payload of the frame at ``at`` and where the next begins; ``None`` where the stream ends."""
+        number, offset = divmod(at, SEGMENT_SIZE)
+        fd = self.fd(number)
+        size, checksum = _FRAME.unpack(os.pread(fd, FRAME_SIZE, offset).ljust(FRAME_SIZE, b"\0"))
+        if size == _END and checksum == _checksum(at, b"end"):
+            return b"", (number + 1) * SEGMENT_SIZE + HEADER_SIZE
+        if not size or size > MAX_PAYLOAD or offset + size > SEGMENT_SIZE:
+            return None
+        payload = os.pread(fd, size, offset + FRAME_SIZE)
+        if len(payload) != size or checksum != _checksum(at, payload):
+            return None
+        return payload, at + FRAME_SIZE + size
+
+    def forget(self, number: int) -> None:
+        """Close the descriptor of a segment that was freed."""
+        fd = self._fds.pop(number, None)
+        if fd is not None:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for number in list(self._fds):
+            self.forget(number)
+
+
+def segments(directory: Path) -> list[int]:
+    """Numbers of the segments present, ascending."""
+    return sorted(int(path.stem, 16) for path in directory.glob("*.seg"))
+
+
+def sync(fd: int) -> None:
+    """Make what was appended to a segment durable."""
+    os.fdatasync(fd)

@@ -1,0 +1,280 @@
+"""The overlay: rows over the base version, as the keeper keeps them in LMDB.
+
+``apply`` turns one journal operation into rows; it is the only way they change, live and after a crash alike. File rows and
+directory rows have two owners, which is why operations on them are narrow: the node says what was written, resized or
+touched, and only the keeper, which sees everything in order, ever changes a *base* (by sealing a file or folding a
+directory).
+
+Always true within a transaction: the extents of a file are sorted and disjoint; a segment's count in SEGMENTS is the
+number of extents that point into it; a file row's size is what the operations so far made it.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from mimeifs.errors import IntegrityError
+from mimeifs.ids import BlobId
+from mimeifs.store.content import EMPTY, ContentKind, ContentRef
+from mimeifs.store.database import U64, Database, Table, Transaction, scan, scan_back
+from mimeifs.store.extents import ZEROS, Extent, ExtentMap, position, remainders
+from mimeifs.store.journal import SEGMENT_SIZE
+from mimeifs.store.operations import Call, Clear, Delete, DropFile, Operation, Put, Resize, TouchDir, TouchFile, Write
+
+_FILE = struct.Struct(">B32sQQqqQ")
+_DIR = struct.Struct(">32sQQIQqqI")
+_EXTENT = struct.Struct(">QQ")
+_KEY = struct.Struct(">QQ")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file being edited: base content, size and times; ``folded`` is the position of the cut that sealed it, else 0."""
+
+    base: ContentRef
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    folded: int = 0
+
+    def encode(self) -> bytes:
+        """Fixed 73 bytes, big-endian."""
+        base = self.base
+        return _FILE.pack(base.kind, base.digest, base.size, self.size, self.mtime_ns, self.ctime_ns, self.folded)
+
+
+def decode_file(data: bytes) -> FileRow:
+    """Inverse of :meth:`FileRow.encode`."""
+    kind, digest, base_size, size, mtime, ctime, folded = _FILE.unpack(data)
+    base = ContentRef(ContentKind(kind), BlobId(digest), base_size) if base_size else EMPTY
+    return FileRow(base, size, mtime, ctime, folded)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a directory's base holds: files and their bytes at any depth, direct subdirectories, names of hard links below.
+
+    A hard-linked file counts in ``links``, once a name, and not in ``files`` and ``size``: the tree's link map has those.
+    """
+
+    files: int = 0
+    size: int = 0
+    subdirs: int = 0
+    links: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DirRow:
+    """A directory with a number of its own: the map its overlay rows lie on, that map's totals, its times and
+    subdirectories."""
+
+    base: BlobId
+    totals: Totals
+    mtime_ns: int
+    ctime_ns: int
+    subdirs: int
+
+    def encode(self) -> bytes:
+        """Fixed 80 bytes, big-endian."""
+        totals = self.totals
+        return _DIR.pack(
+            self.base, totals.files, totals.size, totals.subdirs, totals.links, self.mtime_ns, self.ctime_ns, self.subdirs
+        )
+
+
+def decode_dir(data: bytes) -> DirRow:
+    """Inverse of :meth:`DirRow.encode`."""
+    base, files, size, below, links, mtime, ctime, subdirs = _DIR.unpack(data)
+    return DirRow(BlobId(base), Totals(files, size, below, links), mtime, ctime, subdirs)
+
+
+def read_file(database: Database, file: int) -> FileRow | None:
+    """A file's row as of the reader's moment."""
+    data = database.get(Table.FILES, U64.pack(file))
+    return None if data is None else decode_file(data)
+
+
+def read_dir(database: Database, directory: int) -> DirRow | None:
+    """A directory's row as of the reader's moment."""
+    data = database.get(Table.DIRS, U64.pack(directory))
+    return None if data is None else decode_dir(data)
+
+
+def read_extents(database: Database, file: int) -> ExtentMap:
+    """A file's extents as of the reader's moment."""
+    return ExtentMap(_extent(key, value) for key, value in database.scan(Table.EXTENTS, U64.pack(file)))
+
+
+def _extent(key: bytes, value: bytes) -> Extent:
+    return _KEY.unpack(key)[1], *_EXTENT.unpack(value)
+
+
+class Overlay:
+    """The overlay inside one write transaction of the keeper."""
+
+    def __init__(self, database: Database, transaction: Transaction) -> None:
+        self._database = database
+        self.transaction = transaction
+        self._counts: dict[int, int] = {}
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """One row, as this transaction sees it."""
+        value: bytes | None = self.transaction.get(key, db=self._database[table])
+        return value
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        """Set one row."""
+        self.transaction.put(key, value, db=self._database[table])
+
+    def delete(self, table: Table, key: bytes) -> None:
+        """Remove one row, if it is there."""
+        self.transaction.delete(key, db=self._database[table])
+
+    def scan(self, table: Table, prefix: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Rows whose key begins with ``prefix``, ascending; rows must not be changed meanwhile."""
+        return scan(self.transaction, self._database[table], prefix, after)
+
+    def scan_back(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows whose key begins with ``prefix``, descending."""
+        return scan_back(self.transaction, self._database[table], prefix)
+
+    def clear(self, table: Table, prefix: bytes) -> None:
+        """Remove every row whose key begins with ``prefix``."""
+        with self.transaction.cursor(db=self._database[table]) as cursor:
+            found = cursor.set_range(prefix)
+            while found and cursor.key().startswith(prefix):
+                found = cursor.delete()
+
+    def apply(self, operation: Operation) -> None:
+        """Carry out one operation; a :class:`Call` belongs to the floor above and is refused."""
+        _APPLY[type(operation)](self, operation)
+
+    # Files
+
+    def file(self, number: int) -> FileRow | None:
+        """A file's row."""
+        data = self.get(Table.FILES, U64.pack(number))
+        return None if data is None else decode_file(data)
+
+    def extents(self, number: int) -> ExtentMap:
+        """A file's extents."""
+        return ExtentMap(_extent(key, value) for key, value in self.scan(Table.EXTENTS, U64.pack(number)))
+
+    def rebase(self, number: int, base: ContentRef, folded: int) -> None:
+        """The file's present content is now ``base``: it has been sealed, and no extent is needed any more."""
+        row = self._file(number)
+        self._cut(number, 0, 1 << 63)
+        self.put(Table.FILES, U64.pack(number), replace(row, base=base, folded=folded).encode())
+
+    def drop_file(self, number: int) -> None:
+        """Forget a file's row and extents."""
+        self._cut(number, 0, 1 << 63)
+        self.delete(Table.FILES, U64.pack(number))
+
+    def _file(self, number: int) -> FileRow:
+        row = self.file(number)
+        if row is None:
+            raise IntegrityError(f"the journal speaks of file {number}, which the overlay does not hold")
+        return row
+
+    def _write(self, operation: Write) -> None:
+        row = self._file(operation.file)
+        stop = operation.start + operation.length
+        if operation.start > row.size:
+            self._lay(operation.file, row.size, operation.start - row.size, operation.address | ZEROS)
+        self._lay(operation.file, operation.start, operation.length, operation.address)
+        time_ns = operation.time_ns
+        new = replace(row, size=max(row.size, stop), mtime_ns=time_ns, ctime_ns=time_ns, folded=0)
+        self.put(Table.FILES, U64.pack(operation.file), new.encode())
+
+    def _resize(self, operation: Resize) -> None:
+        row = self._file(operation.file)
+        if operation.size > row.size:
+            self._lay(operation.file, row.size, operation.size - row.size, operation.at | ZEROS)
+        elif operation.size < row.size:
+            self._cut(operation.file, operation.size, 1 << 63)
+        new = replace(row, size=operation.size, mtime_ns=operation.time_ns, ctime_ns=operation.time_ns, folded=0)
+        self.put(Table.FILES, U64.pack(operation.file), new.encode())
+
+    def _touch_file(self, operation: TouchFile) -> None:
+        new = replace(self._file(operation.file), mtime_ns=operation.mtime_ns, ctime_ns=operation.ctime_ns, folded=0)
+        self.put(Table.FILES, U64.pack(operation.file), new.encode())
+
+    def _touch_dir(self, operation: TouchDir) -> None:
+        key = U64.pack(operation.directory)
+        data = self.get(Table.DIRS, key)
+        if data is None:
+            raise IntegrityError(f"the journal speaks of directory {operation.directory}, which the overlay does not hold")
+        row = decode_dir(data)
+        new = replace(row, mtime_ns=operation.mtime_ns, ctime_ns=operation.ctime_ns, subdirs=operation.subdirs)
+        self.put(Table.DIRS, key, new.encode())
+
+    # Extents
+
+    def _lay(self, file: int, start: int, length: int, address: int) -> None:
+        if not length:
+            return
+        self._cut(file, start, start + length)
+        self._put_extent(file, (start, length, address))
+
+    def _cut(self, file: int, start: int, stop: int) -> None:
+        """Take ``[start, stop)`` out of the file's extents."""
+        prefix = U64.pack(file)
+        kept: list[Extent] = []
+        with self.transaction.cursor(db=self._database[Table.EXTENTS]) as cursor:
+            found = cursor.set_range(_KEY.pack(file, start))
+            if not found or cursor.key() != _KEY.pack(file, start):
+                found_before = cursor.prev() if found else cursor.last()
+                if found_before and cursor.key().startswith(prefix):
+                    first, length, _ = _extent(*cursor.item())
+                    found = True if first + length > start else cursor.next()
+                elif found_before:
+                    found = cursor.next()
+                else:
+                    found = cursor.first()
+            while found and cursor.key().startswith(prefix):
+                extent = _extent(*cursor.item())
+                if extent[0] >= stop:
+                    break
+                self._count(extent[2], -1)
+                kept.extend(remainders(extent, start, stop))
+                found = cursor.delete()
+        for extent in kept:
+            self._put_extent(file, extent)
+
+    def _put_extent(self, file: int, extent: Extent) -> None:
+        start, length, address = extent
+        self.put(Table.EXTENTS, _KEY.pack(file, start), _EXTENT.pack(length, address))
+        self._count(address, 1)
+
+    def _count(self, address: int, by: int) -> None:
+        if not address & ZEROS:
+            segment = position(address) // SEGMENT_SIZE
+            self._counts[segment] = self._counts.get(segment, 0) + by
+
+    def flush(self) -> None:
+        """Write the changed counts of segments; before the transaction commits."""
+        for segment, by in self._counts.items():
+            key = U64.pack(segment)
+            count = U64.unpack(self.get(Table.SEGMENTS, key) or bytes(8))[0] + by
+            if count < 0:
+                raise IntegrityError(f"segment {segment} has fewer extents than none")
+            self.put(Table.SEGMENTS, key, U64.pack(count))
+        self._counts.clear()
+
+
+def _refuse(_overlay: Overlay, operation: Operation) -> None:
+    raise TypeError(f"{type(operation).__name__} is not for the overlay")
+
+
+_APPLY: dict[type, Callable[..., None]] = {
+    Put: lambda overlay, operation: overlay.put(Table(operation.table), operation.key, operation.value),
+    Delete: lambda overlay, operation: overlay.delete(Table(operation.table), operation.key),
+    Clear: lambda overlay, operation: overlay.clear(Table(operation.table), operation.prefix),
+    Write: Overlay._write,
+    Resize: Overlay._resize,
+    TouchFile: Overlay._touch_file,
+    DropFile: lambda overlay, operation: overlay.drop_file(operation.file),
+    TouchDir: Overlay._touch_dir,
+    Call: _refuse,
+}

@@ -1,0 +1,47 @@
+"""Sealing: what a file being edited holds now becomes content, named by its digest.
+
+Reads journal ranges and the base, writes blobs; changes no row (the caller rebases the file in its transaction). Small
+files become one blob straight from the journal; large ones are re-chunked only around what was written.
+"""
+
+from mimeifs.store import content, editing
+from mimeifs.store.content import ContentRef
+from mimeifs.store.extents import ZEROS, ExtentMap
+from mimeifs.store.journal import JournalReader
+from mimeifs.store.overlay import FileRow
+from mimeifs.store.packwriter import PackWriter
+
+
+def seal(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: PackWriter) -> ContentRef:
+    """The content of the file that ``row`` and ``extents`` describe, stored."""
+    if not len(extents) and row.size == row.base.size:
+        return row.base
+
+    def read_new(offset: int, size: int) -> bytes:
+        return b"".join(_pieces(row, extents, journal, blobs, offset, size))
+
+    return editing.edit(blobs, blobs, row.base, row.size, _dirty(extents, row.size), read_new)
+
+
+def _pieces(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: PackWriter, offset: int, size: int) -> list[bytes]:
+    pieces = []
+    for start, length, address in extents.ranges(offset, min(offset + size, row.size)):
+        if address is None:
+            pieces.append(content.read(blobs, row.base, start, length))
+        elif address & ZEROS:
+            pieces.append(bytes(length))
+        else:
+            pieces.append(journal.read(address, length))
+    return pieces
+
+
+def _dirty(extents: ExtentMap, size: int) -> list[tuple[int, int]]:
+    """The extents as sorted, disjoint ranges, neighbours joined."""
+    ranges: list[tuple[int, int]] = []
+    for start, length, _ in extents:
+        stop = min(start + length, size)
+        if ranges and ranges[-1][1] == start:
+            ranges[-1] = ranges[-1][0], stop
+        elif stop > start:
+            ranges.append((start, stop))
+    return ranges

@@ -1,0 +1,133 @@
+"""The store's directory: what lies in it, how it is made, and the lock that keeps it to one owner.
+
+``index/`` is the LMDB environment, ``packs/`` the blobs and records, ``journal/`` the segments, ``lock`` the lock and
+``ballast`` room that is given up when the disk is full, so that deleting and committing still work. The lock is an
+flock, held by a process and those it forks, and gone with the last of them: a stale lock cannot be.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from mimeifs.errors import ExistsError, ForbiddenError, LockedError, NotFoundError
+from mimeifs.store.database import create_database
+
+BALLAST = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Paths inside one store directory."""
+
+    root: Path
+
+    @property
+    def index(self) -> Path:
+        """The LMDB environment."""
+        return self.root / "index"
+
+    @property
+    def packs(self) -> Path:
+        """The pack files."""
+        return self.root / "packs"
+
+    @property
+    def journal(self) -> Path:
+        """The journal's segments."""
+        return self.root / "journal"
+
+    @property
+    def ballast(self) -> Path:
+        """Room kept for a full disk."""
+        return self.root / "ballast"
+
+
+class StoreLock:
+    """The exclusive lock on a store; lasts until :meth:`release` or the end of every process that inherited it."""
+
+    def __init__(self, storage: Storage) -> None:
+        check_owner(storage.root)
+        self._fd = os.open(storage.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._fd)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise LockedError(
+                    f"the store in {storage.root} is in use by another process; end that one, or let it do the work"
+                ) from error
+            raise
+
+    def release(self) -> None:
+        """Let others open the store."""
+        os.close(self._fd)
+
+
+def check_owner(path: Path) -> None:
+    """Raise unless the directory exists and belongs to this user."""
+    try:
+        facts = os.stat(path)
+    except FileNotFoundError:
+        raise NotFoundError(f"no store in {path}; `mimei init` makes one") from None
+    except PermissionError:
+        raise ForbiddenError(f"{path} may not be entered; it belongs to somebody else") from None
+    if not stat.S_ISDIR(facts.st_mode):
+        raise NotFoundError(f"{path} is not a directory; `mimei init` makes a store")
+    if facts.st_uid != os.geteuid():
+        raise ForbiddenError(
+            f"{path} belongs to user {facts.st_uid}, not to you ({os.geteuid()}); use a home directory of your own (--home)"
+        )
+
+
+def create_storage(root: Path) -> Storage:
+    """Make an empty store in a directory that does not exist yet or is empty. Raises ``ExistsError``."""
+    storage = Storage(root)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_owner(root)
+    if storage.index.exists():
+        raise ExistsError(f"there is a store in {root} already")
+    storage.packs.mkdir(mode=0o700, exist_ok=True)
+    storage.journal.mkdir(mode=0o700, exist_ok=True)
+    create_database(storage.index)
+    return storage
+
+
+def ballast_size(root: Path) -> int:
+    """How much room is kept: 64 MiB, or 1 % of a disk too small for that."""
+    facts = os.statvfs(root)
+    return min(BALLAST, facts.f_blocks * facts.f_frsize // 100)
+
+
+def fill_ballast(storage: Storage) -> None:
+    """Take the room, where there is plenty; quietly not, where there is none."""
+    size = ballast_size(storage.root)
+    fd = os.open(storage.ballast, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(fd).st_size < size and available(storage.root) > 2 * size:
+            os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def drop_ballast(storage: Storage) -> bool:
+    """Give the room up; whether there was any."""
+    try:
+        size = storage.ballast.stat().st_size
+    except FileNotFoundError:
+        return False
+    if size:
+        os.truncate(storage.ballast, 0)
+    return bool(size)
+
+
+def available(root: Path) -> int:
+    """Bytes a process of this user can still write there."""
+    facts = os.statvfs(root)
+    return facts.f_bavail * facts.f_frsize
