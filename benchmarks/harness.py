@@ -1,8 +1,8 @@
 """Mounting, ending and comparing: what every measurement on a mounted file system needs.
 
 A mount is looked up in ``/proc/self/mountinfo``, never by touching its mount point, which would hang with a dead daemon. A
-``Mounted`` ends by SIGTERM, then SIGKILL, and its mount never outlives it. Comparisons alternate between the systems in one run,
-because machines drift; what counts is the median of the ratios of the rounds.
+``Mounted`` ends by SIGTERM, then SIGKILL, and its mount never outlives it. Comparisons alternate between the systems in one
+run, because machines drift; what counts is the median of the ratios of the rounds.
 """
 
 import json
@@ -105,7 +105,7 @@ class Mounted:
         return sum(_cpu_ticks(fields) for fields in _processes() if int(fields[3]) == self.pid) / os.sysconf("SC_CLK_TCK")
 
     def wait_quiet(self, share: float = 0.05, window_s: float = 0.2) -> bool:
-        """Wait until the daemon uses less than ``share`` of a processor, so that its late work does not fall on the other's time."""
+        """Wait until the daemon uses less than ``share`` of a processor: its late work must not fall on the other's time."""
         end = time.monotonic() + QUIET_TIMEOUT_S
         while time.monotonic() < end:
             before = self.cpu_s()
@@ -113,6 +113,11 @@ class Mounted:
             if self.cpu_s() - before <= share * window_s:
                 return True
         return False
+
+    def wait_end(self) -> None:
+        """Wait until the command ends by itself; raises ``subprocess.TimeoutExpired``."""
+        if self._process is not None:
+            self._process.wait(END_TIMEOUT_S)
 
     def end(self) -> None:
         """SIGTERM, later SIGKILL to the session, then unmount whatever is left; may be called twice."""
@@ -245,12 +250,7 @@ def table(title: str, rows: Sequence[Row]) -> str:
         ours, yardstick = (f"{value:,.0f} {row.unit}" for value in (row.ours, row.yardstick))
         cells.append((row.name, ours, yardstick, f"{row.ratio:.2f}", aim, met))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    lines = [
-        " | ".join(
-            text.ljust(width) if column == 0 else text.rjust(width) for column, (text, width) in enumerate(zip(line, widths))
-        )
-        for line in cells
-    ]
+    lines = [" | ".join((line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:]))) for line in cells]
     lines.insert(1, "-+-".join("-" * width for width in widths))
     return "\n".join((title, *lines))
 
