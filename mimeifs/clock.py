@@ -1,7 +1,7 @@
 """Time and randomness as arguments: nothing below the shell asks the machine for either.
 
-Times are integer nanoseconds since the epoch (UTC), ``_ns`` in names. Implementations for tests live beside the real ones and
-pass the same contract tests.
+Times are integer nanoseconds since the epoch (UTC), ``_ns`` in names. Implementations for tests live beside the real
+ones and pass the same contract tests.
 """
 
 import os

@@ -1,7 +1,8 @@
 """The error tree: every failure a caller can meet, sorted by whose fault it is.
 
 What this is not: a place for control flow. Each class answers one question, "what should the person do now?", and every
-surface (FUSE, command line, WebDAV...) owns one table from these classes to its own codes; a test shows each table complete.
+surface (FUSE, command line, WebDAV...) owns one table from these classes to its own codes; a test shows each table
+complete.
 
 Messages are written for the person at the other end: they name the thing, and say what to do.
 """

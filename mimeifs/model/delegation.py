@@ -24,8 +24,8 @@ class Right(IntEnum):
 def check_authority(signer: KeyId, author: KeyId, delegations: Iterable[Signed[Delegation]], right: Right, at_ns: int) -> None:
     """Return if ``signer`` may sign what needs ``right`` over the author's MiMeis, else raise ``ForbiddenError``.
 
-    ``at_ns`` is the time the record itself gives. A delegation's beginning is not enforced: a device whose clock runs behind
-    signs times before it, and no harm comes of that.
+    ``at_ns`` is the time the record itself gives. A delegation's beginning is not enforced: a device whose clock runs
+    behind signs times before it, and no harm comes of that.
     """
     if signer == author:
         return

@@ -49,6 +49,7 @@ class Fold:
 
     def run(self) -> tuple[BlobId, TreeRoot]:
         """Fold everything; returns the new version's root and what it says."""
+        self.blobs.put(prolly.EMPTY_NODE)
         row = state.decode_tree(self.overlay.get(Table.TREES, state.tree_key(self.tree)) or b"")
         names = self._changed()
         links = names.pop(state.LINKS_DIR, set())

@@ -212,7 +212,8 @@ def _checked(data: bytes) -> bytes:
 
 
 def read_key_file(path: Path) -> bytes:
-    """The bytes of a key file that only this process's user can read; ``ForbiddenError`` says what to do about any other."""
+    """The bytes of a key file that only this process's user can read; ``ForbiddenError`` says what to do about any
+    other."""
     try:
         # O_NONBLOCK so that a fifo in its place cannot hang the caller.
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -11,7 +11,7 @@ more than the journal.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -74,7 +74,7 @@ class LiveTree:
         database = self.live.database
         row = database.get(Table.LINKS, state.link_key(self.number, link_id))
         if row is None:
-            tree = database.get(Table.TREES, state.tree_key(self.number))
+            tree = self.live.small_row(Table.TREES, state.tree_key(self.number))
             row = prolly.get(self.live.blobs, state.decode_tree(tree or b"").links, U64.pack(link_id))
         if not row:
             raise NotFoundError(f"no inode with link number {link_id}")
@@ -108,6 +108,7 @@ class Live:
         self._recent: dict[tuple[Table, bytes], bytes | None] = {}
         self._prepared: list[tuple[Callable[[int], None] | None, Callable[[], None] | None]] = []
         self._fading: deque[tuple[int, Callable[[], object]]] = deque()
+        self.resolve_link: Callable[[Inode], Node] = _itself
         self.invalidated: Callable[[int, bytes], None] = _nobody
 
     # Numbers
@@ -167,6 +168,18 @@ class Live:
         if recent and (table, key) in recent:
             return recent[table, key]
         return self.database.get(table, key)
+
+    def small_scan(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows as of now whose key begins with ``prefix``, ascending; the table must not change meanwhile."""
+        recent = {key: value for (where, key), value in self._recent.items() if where is table and key.startswith(prefix)}
+        if not recent:
+            yield from self.database.scan(table, prefix)
+            return
+        merged = {**dict(self.database.scan(table, prefix)), **recent}
+        for key in sorted(merged):
+            value = merged[key]
+            if value is not None:
+                yield key, value
 
     def set_small(self, table: Table, key: bytes, value: bytes | None) -> bytes:
         """The operation that sets the row; it counts from the next successful :meth:`append` on."""
@@ -231,6 +244,11 @@ def _last(database: Database, table: Table) -> int:
     for key, _ in database.scan_back(table, b""):
         return int(U64.unpack_from(key)[0])
     return 0
+
+
+def _itself(inode: "Inode") -> "Node":
+    """Links lead nowhere yet."""
+    return inode
 
 
 def _nobody(_parent: int, _name: bytes) -> None:

@@ -162,7 +162,11 @@ class LiveDir(Inode):
         """See ``Node``."""
         if len(name) > 255:
             check_name(name)
-        return self.child(name)
+        return self._shown(self.child(name))
+
+    def _shown(self, inode: Inode) -> Node:
+        """What an entry shows: itself, or where a link to a MiMei leads."""
+        return inode if inode.kind is not Kind.LINK else self.tree.live.resolve_link(inode)
 
     def scan(self, after: bytes) -> Iterator[tuple[bytes, Node]]:
         """See ``Node``; memory first, then what only the layers below know."""
@@ -180,11 +184,11 @@ class LiveDir(Inode):
                     pending = next(stored, None)
                 inode = self.children.get(name)
                 if inode is not None:
-                    yield name, inode
+                    yield name, self._shown(inode)
             else:
                 name, row = pending
                 pending = next(stored, None)
-                yield name, self.children.get(name) or self.adopt(name, decode(row))
+                yield name, self._shown(self.children.get(name) or self.adopt(name, decode(row)))
 
     def _stored(self, after: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows of the layers below memory, in name order; overlay over base, without tombstones."""

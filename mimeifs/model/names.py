@@ -1,7 +1,7 @@
 """What may follow ``@``: the names of versions, and which labels people may give.
 
-What this is not: looking anything up. A name is parsed into what it asks for; the model finds it. The local time zone comes in
-as a function, so that nothing here reads the environment.
+What this is not: looking anything up. A name is parsed into what it asks for; the model finds it. The local time zone
+comes in as a function, so that nothing here reads the environment.
 
 Always true: a text has one reading (tried as: reserved word, number, time, label), and no label that
 :func:`check_label` lets through reads as anything else.
@@ -194,7 +194,8 @@ def _fault(text: str) -> str | None:
 
 
 def show_number(number: int, prefix: str = "") -> str:
-    """How a version's number is written after ``@``, with the hex digits that tell it from its namesakes if there are any."""
+    """How a version's number is written after ``@``, with the hex digits that tell it from its namesakes if there are
+    any."""
     return f"{number}~{prefix}" if prefix else str(number)
 
 

@@ -83,6 +83,9 @@ class Node:
     immutable = False
     """Whether contents and attributes can never change, so that the kernel may cache them without limit."""
 
+    volatile = False
+    """Whether entries may change without a call of the surface, so that the kernel must ask for each name every time."""
+
     def __init__(self, ino: int) -> None:
         self.ino = ino
         self.lookups = 0

@@ -1,10 +1,10 @@
 """Signed records: the facts about a MiMei that nodes keep and pass on, as the very bytes that were signed.
 
-An envelope is: format byte, kind byte, body, signer's public key, signature. It is stored, hashed and forwarded as it is, never
-encoded anew. What this is not: who may sign what (``delegation``), or which records a MiMei has.
+An envelope is: format byte, kind byte, body, signer's public key, signature. It is stored, hashed and forwarded as it
+is, never encoded anew. What this is not: who may sign what (``delegation``), or which records a MiMei has.
 
-Always true: a record has one encoding; what :func:`decode` returns was signed by its ``signer``, and every field is within its
-bounds. Format page: ``docs/format/records.md``.
+Always true: a record has one encoding; what :func:`decode` returns was signed by its ``signer``, and every field is
+within its bounds. Format page: ``docs/format/records.md``.
 """
 
 from collections.abc import Iterable
@@ -133,7 +133,8 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class Delegation:
-    """A user lets a device sign in the user's name; signed by the user's key. ``rights`` holds ``delegation.Right`` numbers."""
+    """A user lets a device sign in the user's name; signed by the user's key. ``rights`` holds ``delegation.Right``
+    numbers."""
 
     KIND: ClassVar[int] = 2
     user: KeyId
@@ -175,7 +176,8 @@ class Delegation:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One immutable state of a MiMei. ``sequence`` counts the records of its writer, ``number`` the versions of the MiMei."""
+    """One immutable state of a MiMei. ``sequence`` counts the records of its writer, ``number`` the versions of the
+    MiMei."""
 
     KIND: ClassVar[int] = 3
     mimei: MimeiId

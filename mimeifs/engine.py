@@ -1,0 +1,178 @@
+"""The engine: model and store of one node, put together.
+
+Two ways to run it. In the ``node`` process the keeper is another process and :meth:`Engine.heard` is called with its
+news. In a command without a running node, and in tests, :class:`LocalEngine` has the keeper inside and carries
+everything out at once.
+
+Always true: ``heard`` is called with news in order, never inside a model call.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from mimeifs.clock import Clock, Randomness
+from mimeifs.errors import ForbiddenError, IntegrityError
+from mimeifs.home import Home
+from mimeifs.ids import KeyId, MimeiId, show_key
+from mimeifs.model import records
+from mimeifs.model.delegation import Right
+from mimeifs.model.identity import SigningKey
+from mimeifs.model.keeper import CallKind, Keeper, News, Taken
+from mimeifs.model.live import Live
+from mimeifs.model.mimeis import Mimeis, Signer
+from mimeifs.model.names import WallTime
+from mimeifs.model.node import Who
+from mimeifs.model.versions import Later, Versions
+from mimeifs.model.views import Views
+from mimeifs.store import operations
+from mimeifs.store.blobs import ResidentBlobReader
+from mimeifs.store.database import U64, Database, Table, open_database
+from mimeifs.store.interfaces import Cold
+from mimeifs.store.journal import JournalReader, JournalWriter
+from mimeifs.store.packs import IndexRow
+from mimeifs.store.storage import StoreLock, create_storage
+
+CACHE_BYTES = 24 << 20
+T = TypeVar("T")
+
+
+def local_to_ns(wall: WallTime) -> int:
+    """Local wall time as nanoseconds since the epoch."""
+    return int(time.mktime((*wall, 0, 0, -1))) * 10**9
+
+
+class Engine:
+    """Model and store of one node, on an opened database and the journal's first free segment."""
+
+    def __init__(
+        self, home: Home, database: Database, device: SigningKey, first_segment: int, clock: Clock, randomness: Randomness
+    ) -> None:
+        storage = home.storage
+        self.home = home
+        self.database = database
+        self.journal = JournalWriter(storage.journal, first_segment)
+        self.reader = JournalReader(storage.journal)
+        self.blobs = ResidentBlobReader(storage.packs, self._lookup, cache_bytes=CACHE_BYTES)
+        key = _required(database, b"inode key")
+        author = KeyId(_required(database, b"author"))
+        self.live = Live(database, self.journal, self.reader, self.blobs, clock, key)
+        self.mimeis = Mimeis(self.live, Signer(author, device), randomness)
+        self.versions = Versions(self.mimeis, local_to_ns)
+        self.views = Views(self.live, self.mimeis, self.versions, key)
+        self._taken: dict[int, Taken] = {}
+
+    def _lookup(self, digest: bytes) -> IndexRow | None:
+        row = self.database.get(Table.BLOBS, digest)
+        return None if row is None else IndexRow.decode(row)
+
+    def heard(self, news: News) -> None:
+        """Take in the keeper's news."""
+        for taken in news.taken:
+            self._taken[taken.at] = taken
+        if news.taken:
+            self.blobs.refresh()
+        self.live.announced(news.position, moved=news.moved)
+        for cut in news.folded:
+            self.live.append(operations.call(CallKind.REAP, U64.pack(cut)))
+
+    def taken(self, at: int) -> Taken | None:
+        """What came of the CUT at ``at``, once."""
+        return self._taken.pop(at, None)
+
+    def close(self) -> None:
+        """Close what this process has open; the journal keeps what was not replayed."""
+        self.journal.close()
+        self.reader.close()
+        self.blobs.close()
+
+
+def _required(database: Database, key: bytes) -> bytes:
+    value = database.get(Table.META, key)
+    if value is None:
+        raise IntegrityError(f"the store's index lacks its {key.decode()}; restore the home directory from a backup")
+    return value
+
+
+class LocalEngine:
+    """An engine with the keeper inside: every call is carried out, replayed and durable when it returns."""
+
+    def __init__(self, home: Home, clock: Clock, randomness: Randomness) -> None:
+        home.check()
+        self._lock = StoreLock(home.storage)
+        device = home.device()
+        self.database = open_database(home.storage.index)
+        self.keeper = Keeper(home.storage, self.database, device)
+        first = self.keeper.recover()
+        self.engine = Engine(home, self.database, device, first, clock, randomness)
+
+    def settle(self) -> None:
+        """Replay everything appended so far."""
+        engine = self.engine
+        while self.keeper.position < engine.journal.position:
+            news = self.keeper.advance(engine.journal.position)
+            engine.heard(news)
+            self.keeper.acknowledged(news.position)
+
+    def run(self, call: Callable[[], T]) -> T:
+        """Carry out a model call: fetch what is cold, wait for what is later, and make it durable."""
+        result = self.attempt(call)
+        self.settle()
+        return result
+
+    def attempt(self, call: Callable[[], T]) -> T:
+        """As :meth:`run`, without replaying unless the call needs it."""
+        while True:
+            try:
+                return call()
+            except Cold as cold:
+                self.engine.blobs.fetch(cold.ids)
+            except Later as later:
+                self.settle()
+                call = partial(later.proceed, self.engine.taken(later.at))
+
+    def close(self) -> None:
+        """Replay, close and unlock."""
+        self.settle()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close without replaying, as a crash would."""
+        self.engine.close()
+        self.keeper.close()
+        self.database.close()
+        self._lock.release()
+
+
+def create_home(home: Home, clock: Clock, randomness: Randomness, passphrase: bytes | None, who: Who) -> MimeiId:
+    """Make keys, store and root MiMei in a home; returns the root's ID. Raises ``ExistsError``, ``ForbiddenError``."""
+    home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    storage = create_storage(home.storage.root)
+    user, device = home.make_keys(randomness, passphrase)
+    now = clock.now_ns()
+    delegation = records.sign(records.Delegation(user.key_id, device.key_id, now, None, frozenset(Right)), user)
+    database = open_database(storage.index)
+    with database.write() as transaction:
+        for key, value in ((b"inode key", randomness.draw(32)), (b"author", user.key_id)):
+            transaction.put(key, value, db=database[Table.META])
+        transaction.put(user.key_id + device.key_id, delegation.data, db=database[Table.DELEGATIONS])
+    database.close()
+    local = LocalEngine(home, clock, randomness)
+    try:
+        mimeis = local.engine.mimeis
+        info = mimeis.info("root", "tree", mark=b"root")
+        local.engine.live.append(
+            operations.call(CallKind.RECORD, delegation.data) + operations.put(Table.META, b"root", info.record.mimei_id)
+        )
+        local.run(lambda: mimeis.create(info, who))
+        return info.record.mimei_id
+    finally:
+        local.close()
+
+
+def check_device(database: Database, device: SigningKey) -> None:
+    """Raise unless the author delegated to this device's key."""
+    author = _required(database, b"author")
+    if database.get(Table.DELEGATIONS, author + device.key_id) is None:
+        raise ForbiddenError(f"the key of this device ({show_key(device.key_id)}) holds no delegation from the author")

@@ -1,0 +1,90 @@
+"""A home directory: where a person's node keeps its keys, its store and its socket.
+
+``keys/user.key`` (may be sealed with a passphrase; needed only to delegate), ``keys/device.key`` (never sealed:
+automatic versions must not wait), ``store/`` (see :mod:`mimeifs.store.storage`), ``socket`` (where the running node
+takes commands), ``mount`` (its mount point).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mimeifs.clock import Randomness
+from mimeifs.errors import NotFoundError
+from mimeifs.model.identity import (
+    KeyKind,
+    SigningKey,
+    decode_key_file,
+    encode_key_file,
+    new_key,
+    read_key_file,
+    write_key_file,
+)
+from mimeifs.store.storage import Storage, check_owner
+
+DEFAULT = "~/.local/share/mimei"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths inside one home directory."""
+
+    root: Path
+
+    @property
+    def storage(self) -> Storage:
+        """The store."""
+        return Storage(self.root / "store")
+
+    @property
+    def user_key(self) -> Path:
+        """The author's key."""
+        return self.root / "keys" / "user.key"
+
+    @property
+    def device_key(self) -> Path:
+        """This device's key."""
+        return self.root / "keys" / "device.key"
+
+    @property
+    def socket(self) -> Path:
+        """Where a running node listens."""
+        return self.root / "socket"
+
+    @property
+    def mount_file(self) -> Path:
+        """Says where the running node is mounted."""
+        return self.root / "mount"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a store was made here."""
+        return self.storage.index.exists() and self.device_key.exists()
+
+    def check(self) -> None:
+        """Raise unless this is a home of this user with a store in it."""
+        check_owner(self.root)
+        if not self.exists:
+            raise NotFoundError(f"no store in {self.root}; `mimei init` makes one")
+
+    def device(self) -> SigningKey:
+        """The device's key."""
+        return decode_key_file(read_key_file(self.device_key), None)
+
+    def user(self, passphrase: bytes | None) -> SigningKey:
+        """The user's key; raises ``WrongPassphraseError``."""
+        return decode_key_file(read_key_file(self.user_key), passphrase)
+
+    def make_keys(self, randomness: Randomness, passphrase: bytes | None) -> tuple[SigningKey, SigningKey]:
+        """Make the user's and the device's key where they are missing, and return both."""
+        self.user_key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.user_key.exists():
+            write_key_file(self.user_key, encode_key_file(new_key(KeyKind.USER, randomness), passphrase, randomness))
+        if not self.device_key.exists():
+            write_key_file(self.device_key, encode_key_file(new_key(KeyKind.DEVICE, randomness), None, randomness))
+        return self.user(passphrase), self.device()
+
+
+def home_from(argument: str | None) -> Home:
+    """The home named on the command line, else by ``MIMEI_HOME``, else the default."""
+    return Home(Path(argument or os.environ.get("MIMEI_HOME") or DEFAULT).expanduser().absolute())

@@ -1,0 +1,158 @@
+"""The MiMeis a node knows: making them, finding them, and their presents.
+
+A MiMei's row says what its signed Info says, and where its present is. Always true: a present's tree number, once
+given, stays; the author's key made every Info here, through a device key that a delegation allows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from mimeifs.clock import Randomness
+from mimeifs.errors import ExistsError, InvalidError, NotFoundError
+from mimeifs.ids import KeyId, MimeiId, RecordId, show_mimei
+from mimeifs.model import records, state
+from mimeifs.model.entry import Entry, Kind, TreeRoot, decode, encode
+from mimeifs.model.identity import SigningKey
+from mimeifs.model.keeper import CallKind
+from mimeifs.model.live import Live, LiveTree
+from mimeifs.model.live_dir import LiveDir
+from mimeifs.model.node import Who
+from mimeifs.store import operations, prolly
+from mimeifs.store.database import U32, U64, Table
+from mimeifs.store.overlay import DirRow
+
+KINDS: tuple[Literal["tree", "file"], ...] = ("tree", "file")
+MakeRoot = Callable[[LiveTree, int, Entry], LiveDir]
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who makes records here: the author, and the device key that signs for it."""
+
+    author: KeyId
+    device: SigningKey
+
+
+class Mimeis:
+    """The MiMeis of one node."""
+
+    def __init__(self, live: Live, signer: Signer, randomness: Randomness) -> None:
+        self.live = live
+        self.signer = signer
+        self._randomness = randomness
+        self.make_root: MakeRoot = LiveDir
+        self._next_tree = 1 + max((U32.unpack(key)[0] for key, _ in live.database.scan(Table.TREES, b"")), default=0)
+
+    # Finding
+
+    def row(self, mimei: MimeiId) -> state.MimeiRow:
+        """What is known of a MiMei; raises ``NotFoundError``."""
+        data = self.live.small_row(Table.MIMEIS, mimei)
+        if data is None:
+            raise NotFoundError(f"no MiMei {show_mimei(mimei)} on this node")
+        return state.decode_mimei(data)
+
+    def all(self) -> list[tuple[MimeiId, state.MimeiRow]]:
+        """Every MiMei known, by name."""
+        found = [(MimeiId(key), state.decode_mimei(value)) for key, value in self.live.small_scan(Table.MIMEIS, b"")]
+        return sorted(found, key=lambda pair: (pair[1].name, pair[0]))
+
+    def tree(self, mimei: MimeiId) -> LiveTree:
+        """The present of a MiMei; raises ``NotFoundError`` when none is kept here."""
+        row = self.row(mimei)
+        if not row.tree:
+            raise NotFoundError(f"the present of {row.name!r} is not kept on this node")
+        known = self.live.trees.get(row.tree)
+        if known is not None:
+            return known
+        live = self.live
+        tree = LiveTree(live, row.tree, mimei)
+        tree.single = row.kind == "file"
+        stored = live.small_row(Table.TREES, state.tree_key(row.tree))
+        number = state.decode_tree(stored or b"").root
+        tree.dirty = next(live.database.scan(Table.CHANGED, state.tree_key(row.tree)), None) is not None
+        entry = live.database.get(Table.ENTRIES, state.entry_key(0, U64.pack(number)))
+        self.seat(tree, decode(entry or b""))
+        return tree
+
+    def seat(self, tree: LiveTree, entry: Entry) -> LiveDir:
+        """Give a tree its root directory, from the root's entry with the directory's number, and enter it."""
+        root = self.make_root(tree, self.root_ino(tree.mimei), entry)
+        root.name = U64.pack(root.number)
+        tree.root = root
+        self.live.nodes[root.ino] = root
+        self.live.trees[tree.number] = tree
+        return root
+
+    def root_ino(self, mimei: MimeiId) -> int:
+        """The inode number of a present's root: 1 for the node's own root, else from the MiMei's ID."""
+        if mimei == self.live.database.get(Table.META, b"root"):
+            return 1
+        return self.live.natural_ino(1, b"\0" + mimei)
+
+    # Making
+
+    def info(
+        self,
+        name: str,
+        kind: Literal["tree", "file"],
+        *,
+        app_type: str = "mimeifs",
+        extension: str = "",
+        mark: bytes | None = None,
+        origin: tuple[MimeiId, RecordId] | None = None,
+    ) -> records.Signed[records.Info]:
+        """A signed Info for a new MiMei; without a ``mark`` a random one is drawn. Raises ``ExistsError`` for a known
+        one."""
+        if kind not in KINDS:
+            raise InvalidError(f"a MiMei is of kind {' or '.join(KINDS)}, not {kind!r}")
+        mark = self._randomness.draw(16) if mark is None else mark
+        now = self.live.now_ns()
+        record = records.Info(self.signer.author, app_type, extension, mark, kind, name, now, origin)
+        if self.live.small_row(Table.MIMEIS, record.mimei_id) is not None:
+            raise ExistsError(f"this MiMei exists already: {show_mimei(record.mimei_id)}; choose another mark")
+        return records.sign(record, self.signer.device)
+
+    def create(self, info: records.Signed[records.Info], who: Who, tree: TreeRoot | None = None) -> LiveTree:
+        """Make the MiMei that ``info`` describes, its present empty or as ``tree``. One frame, so it is there whole or
+        not at all."""
+        now = self.live.now_ns()
+        empty = Entry(Kind.DIRECTORY, 0o755, who.uid, who.gid, now, now, root=prolly.EMPTY_ROOT)
+        content = TreeRoot(empty, prolly.EMPTY_ROOT) if tree is None else tree
+        number, directory = self._next_tree, self.live.new_dir()
+        at = self.live.append(
+            b"".join([*self._row_ops(info, number), *self.root_ops(number, info.record.mimei_id, directory, content)])
+        )
+        self._next_tree += 1
+        present = LiveTree(self.live, number, info.record.mimei_id)
+        present.single = info.record.kind == "file"
+        root = self.seat(present, msgspec.structs.replace(content.entry, live=directory))
+        root.touched = at
+        root.complete = tree is None
+        return present
+
+    def _row_ops(self, info: records.Signed[records.Info], tree: int) -> list[bytes]:
+        record = info.record
+        origin = record.origin or (None, None)
+        row = state.MimeiRow(
+            info.id, record.kind, tree, record.name_hint, record.author, origin[0], origin[1], record.created_ns
+        )
+        return [
+            operations.call(CallKind.RECORD, info.data),
+            self.live.set_small(Table.MIMEIS, record.mimei_id, state.encode(row)),
+        ]
+
+    def root_ops(self, number: int, mimei: MimeiId, directory: int, tree: TreeRoot) -> list[bytes]:
+        """Operations that make ``tree`` the base of a present, under a new root directory number."""
+        entry = tree.entry
+        row = state.TreeRow(mimei, directory, tree.links, tree.linked_files, tree.linked_bytes)
+        base = DirRow(entry.root, entry.totals, entry.mtime_ns, entry.ctime_ns, entry.totals.subdirs)
+        live_entry = encode(msgspec.structs.replace(entry, live=directory))
+        return [
+            self.live.set_small(Table.TREES, state.tree_key(number), state.encode(row)),
+            operations.put(Table.DIRS, U64.pack(directory), base.encode()),
+            operations.put(Table.ENTRIES, state.entry_key(0, U64.pack(directory)), live_entry),
+        ]

@@ -1,0 +1,401 @@
+"""The tree that people see: the node's root, the directories of MiMeis, and what names with an ``@`` lead to.
+
+Everything here is virtual: made when asked for, from links, versions and labels, and registered only while the kernel
+knows it. A present is shown at one place; where a second link leads to it, that link shows as a symbolic link to the first.
+
+Listed in a MiMei's directory: ``@cur``, ``@last``, ``@release``, labels and the newest 32 numbers; every number, fork,
+moment, and ``@all`` resolve. A plain name made there is a blank: it holds nothing, lives in memory, and becomes a
+version when renamed to ``@label``.
+"""
+
+from collections.abc import Iterator
+
+from mimeifs.errors import (
+    CrossTreeError,
+    ExistsError,
+    InvalidError,
+    MimeiError,
+    NotFoundError,
+    NotPermittedError,
+)
+from mimeifs.ids import MimeiId
+from mimeifs.model import live_moves
+from mimeifs.model.entry import FILE_TYPE, Entry, Kind, Link, View
+from mimeifs.model.inode import Inode
+from mimeifs.model.live import Live, LiveTree
+from mimeifs.model.live_dir import LiveDir
+from mimeifs.model.mimeis import Mimeis
+from mimeifs.model.names import RELEASE, check_label
+from mimeifs.model.node import Change, Node, Stat, Who, check_name
+from mimeifs.model.past import Past, PastDir
+from mimeifs.model.versions import Later, VersionInfo, Versions
+from mimeifs.store.database import Table
+
+LISTED_NUMBERS = 32
+INSIDE = b".mimei"
+LITTER = frozenset(
+    (
+        b"System Volume Information",
+        b"$RECYCLE.BIN",
+        b"RECYCLER",
+        b"lost+found",
+        b"Network Trash Folder",
+        b"Temporary Items",
+        b"TheVolumeSettingsFolder",
+        b"@eaDir",
+        b"#recycle",
+    )
+)
+
+
+class Views:
+    """Makes virtual nodes for one node's tree."""
+
+    def __init__(self, live: Live, mimeis: Mimeis, versions: Versions, key: bytes) -> None:
+        self.live = live
+        self.mimeis = mimeis
+        self.versions = versions
+        self.past = Past(live.blobs, key, self._link_in_past)
+        self.blanks: dict[tuple[MimeiId, bytes], int] = {}
+        self._shown: dict[MimeiId, Inode] = {}
+        mimeis.make_root = self._make_root
+        live.resolve_link = self.resolve
+
+    @property
+    def root(self) -> LiveDir:
+        """The node's root directory."""
+        root = self.live.database.get(Table.META, b"root")
+        if root is None:
+            raise NotFoundError(
+                "the store has no root; `mimei init` was interrupted: remove the home directory and run it again"
+            )
+        return self.mimeis.tree(MimeiId(root)).root
+
+    def _make_root(self, tree: LiveTree, ino: int, entry: Entry) -> LiveDir:
+        kind = RootDir if ino == 1 else PresentDir
+        return kind(self, tree, ino, entry)
+
+    def resolve(self, inode: Inode) -> Node:
+        """The node that a link to a MiMei shows where ``inode`` is."""
+        link = inode.special
+        if not isinstance(link, Link):
+            raise InvalidError("not a link to a MiMei")
+        if link.view is View.ALL:
+            return self.virtual(MimeiDir(self, link.mimei, inode.ino, inode))
+        if link.view is View.VERSION:
+            return self.shown_version(self.versions.find(link.mimei, link.version), inode.ino, b"")
+        first = self._shown.setdefault(link.mimei, inode)
+        if first is not inode and first.nlink and first.special == link:
+            return self.virtual(PlaceLink(inode.ino, first))
+        self._shown[link.mimei] = inode
+        root = self.mimeis.tree(link.mimei).root
+        if isinstance(root, PresentDir):
+            root.link_inode = inode
+        return root
+
+    def _link_in_past(self, directory: PastDir, name: bytes, link: Link) -> Node:
+        """In a version, a link shows the version that was newest when that version was taken."""
+        if link.view is View.VERSION:
+            info = self.versions.find(link.mimei, link.version)
+        else:
+            info = self.versions.at_time(link.mimei, directory.origin.time_ns)
+        return self.shown_version(info, directory.ino, name)
+
+    def shown_version(self, info: VersionInfo, place: int, name: bytes) -> PastDir:
+        """A version's root directory, at that place."""
+        where = place.to_bytes(8, "big") + name + info.record
+        return self.past.root(self.versions.origin(info), info.root, where)
+
+    def virtual(self, made: Node) -> Node:
+        """The node of that number that is known already, else this one."""
+        known = self.live.nodes.get(made.ino)
+        return known if known is not None and type(known) is type(made) else made
+
+
+class VirtualDir(Node):
+    """A directory that exists only as a view; its entries may change at any moment."""
+
+    __slots__ = ("anchor", "views")
+
+    def __init__(self, views: Views, ino: int, anchor: Inode) -> None:
+        super().__init__(ino)
+        self.views = views
+        self.anchor = anchor
+
+    def stat(self) -> Stat:
+        """See ``Node``."""
+        anchor = self.anchor
+        times = anchor.mtime_ns, anchor.mtime_ns, anchor.ctime_ns
+        return Stat(self.ino, FILE_TYPE[Kind.DIRECTORY] | 0o755, 2, anchor.uid, anchor.gid, 0, 0, *times)
+
+    def child_ino(self, name: bytes) -> int:
+        """Number of a virtual child."""
+        return self.views.live.natural_ino(self.ino, name)
+
+    def set(self, change: Change) -> None:
+        """See ``Node``."""
+        raise NotPermittedError("this directory is made of versions; its attributes cannot be changed")
+
+    def _refusal(self) -> Exception:
+        return NotPermittedError("this directory holds versions only; work in @cur, or `mkdir @label` to take a version")
+
+
+class PlaceLink(Node):
+    """A symbolic link to the place where a present is shown already."""
+
+    __slots__ = ("first",)
+
+    def __init__(self, ino: int, first: Inode) -> None:
+        super().__init__(ino)
+        self.first = first
+
+    def stat(self) -> Stat:
+        """See ``Node``."""
+        first = self.first
+        times = first.mtime_ns, first.mtime_ns, first.ctime_ns
+        return Stat(self.ino, FILE_TYPE[Kind.SYMLINK] | 0o777, 1, first.uid, first.gid, 0, len(self.readlink()), *times)
+
+    def readlink(self) -> bytes:
+        """See ``Node``; relative to the node's root, where such links are made."""
+        return self.first.path()
+
+
+class MimeiDir(VirtualDir):
+    """The directory of a MiMei: its present, versions and labels."""
+
+    __slots__ = ("mimei",)
+
+    volatile = True
+    """Entries change when versions are taken, so the kernel must ask each time."""
+
+    def __init__(self, views: Views, mimei: MimeiId, ino: int, anchor: Inode) -> None:
+        super().__init__(views, ino, anchor)
+        self.mimei = mimei
+
+    def lookup(self, name: bytes) -> Node:
+        """See ``Node``."""
+        if (self.mimei, name) in self.views.blanks:
+            return self.views.virtual(BlankDir(self.views, self.child_ino(name), self.anchor))
+        if name[:1] != b"@":
+            raise NotFoundError("no such file or directory")
+        return self.at_name(name)
+
+    def at_name(self, name: bytes) -> Node:
+        """What a name with an ``@`` leads to."""
+        if name == b"@cur":
+            return self._cur()
+        if name == b"@all":
+            return self.views.virtual(AllDir(self.views, self.mimei, self.child_ino(name), self.anchor))
+        info = self.views.versions.find(self.mimei, _text(name[1:]))
+        return self.views.shown_version(info, self.ino, name)
+
+    def _cur(self) -> Node:
+        return self.views.mimeis.tree(self.mimei).root
+
+    def names(self) -> list[bytes]:
+        """What is listed, in name order."""
+        views, mimei = self.views, self.mimei
+        names = {b"@cur"}
+        names.update(b"@" + label.encode() for label in views.versions.labels(mimei))
+        numbers: list[bytes] = []
+        for info in views.versions.newest_first(mimei):
+            if len(numbers) == LISTED_NUMBERS:
+                break
+            numbers.append(b"@%d" % info.number)
+        if numbers:
+            names.update([b"@last", *numbers])
+        names.update(name for owner, name in views.blanks if owner == mimei)
+        return sorted(names)
+
+    def scan(self, after: bytes) -> Iterator[tuple[bytes, Node]]:
+        """See ``Node``."""
+        for name in self.names():
+            if name > after:
+                try:
+                    yield name, self.lookup(name)
+                except MimeiError:
+                    continue  # A label whose version is not on this node is not listed.
+
+    # Acts
+
+    def mkdir(self, name: bytes, mode: int, who: Who) -> Node:
+        """``@label`` takes a version; a plain name is a blank."""
+        check_name(name)
+        if name[:1] == b"@":
+            self._take(_text(name[1:]))
+            return self.at_name(name)
+        if (self.mimei, name) in self.views.blanks:
+            raise ExistsError("the name exists already")
+        self.views.blanks[self.mimei, name] = self.child_ino(name)
+        return self.lookup(name)
+
+    def _take(self, label: str) -> None:
+        check_label(label)
+        try:
+            self.views.versions.backup(self.mimei, label=label)
+        except Later as later:
+            proceed, name = later.proceed, b"@" + label.encode()
+            raise Later(later.at, lambda taken: (proceed(taken), self.at_name(name))[1]) from None
+
+    def rmdir(self, name: bytes) -> None:
+        """Drop a label, never its version; or a blank."""
+        if self.views.blanks.pop((self.mimei, name), None) is not None:
+            return
+        if name[:1] != b"@":
+            raise NotFoundError("no such file or directory")
+        label = _text(name[1:])
+        if label != RELEASE:
+            try:
+                check_label(label)
+            except MimeiError:
+                raise NotPermittedError("versions are for ever; only labels and @release can be dropped") from None
+        self.views.versions.drop_label(self.mimei, label)
+
+    def rename(self, name: bytes, target: Node, new_name: bytes, flags: int) -> None:
+        """Rename a label, or turn a blank into a version or another blank."""
+        check_name(new_name)
+        if not isinstance(target, MimeiDir) or target.mimei != self.mimei or flags & ~1:
+            raise CrossTreeError("versions cannot be moved; copy out of them")
+        if (self.mimei, name) in self.views.blanks:
+            if new_name[:1] == b"@":
+                del self.views.blanks[self.mimei, name]
+                self._take(_text(new_name[1:]))
+            else:
+                self.views.blanks[self.mimei, new_name] = self.views.blanks.pop((self.mimei, name))
+            return
+        if name[:1] != b"@" or new_name[:1] != b"@":
+            raise NotPermittedError("a label keeps its @")
+        self.views.versions.move_label(self.mimei, _text(name[1:]), _text(new_name[1:]))
+
+
+class InsideDir(MimeiDir):
+    """``.mimei`` inside a present: the same directory, with ``@cur`` as a link back up."""
+
+    __slots__ = ()
+
+    def _cur(self) -> Node:
+        return self.views.virtual(UpLink(self.child_ino(b"@cur"), self.anchor))
+
+
+class UpLink(PlaceLink):
+    """A symbolic link to the directory above."""
+
+    __slots__ = ()
+
+    def readlink(self) -> bytes:
+        """See ``Node``."""
+        return b".."
+
+
+class AllDir(MimeiDir):
+    """``@all``: every version by number, however many."""
+
+    __slots__ = ()
+
+    def names(self) -> list[bytes]:
+        """Every number, in name order."""
+        return sorted({b"@%d" % info.number for info in self.views.versions.newest_first(self.mimei)})
+
+    def mkdir(self, name: bytes, mode: int, who: Who) -> Node:
+        """See ``Node``."""
+        raise self._refusal()
+
+    def rename(self, name: bytes, target: Node, new_name: bytes, flags: int) -> None:
+        """See ``Node``."""
+        raise self._refusal()
+
+    def rmdir(self, name: bytes) -> None:
+        """See ``Node``."""
+        raise NotPermittedError("versions are for ever")
+
+
+class BlankDir(VirtualDir):
+    """What a file manager's New Folder makes in a MiMei's directory: holds nothing, becomes a version when renamed."""
+
+    __slots__ = ()
+
+    def lookup(self, name: bytes) -> Node:
+        """See ``Node``."""
+        raise NotFoundError("no such file or directory")
+
+    def scan(self, after: bytes) -> Iterator[tuple[bytes, Node]]:
+        """See ``Node``."""
+        return iter(())
+
+    def _refusal(self) -> Exception:
+        return NotPermittedError("rename this folder to @label to take a version; it can hold nothing")
+
+
+class PresentDir(LiveDir):
+    """The root directory of a present: its own entries, and behind them the versions."""
+
+    __slots__ = ("link_inode", "views")
+
+    def __init__(self, views: Views, tree: LiveTree, ino: int, entry: Entry) -> None:
+        super().__init__(tree, ino, entry)
+        self.views = views
+        self.link_inode: Inode | None = None
+
+    def lookup(self, name: bytes) -> Node:
+        """See ``Node``; an entry of its own goes before an ``@`` name."""
+        try:
+            return super().lookup(name)
+        except NotFoundError:
+            if name == INSIDE:
+                return self._inside()
+            if name[:1] == b"@" and name != b"@cur" and len(name) > 1:
+                return self._at_name(name)
+            raise
+
+    def _inside(self) -> Node:
+        live = self.tree.live
+        return self.views.virtual(InsideDir(self.views, self.tree.mimei, live.natural_ino(self.ino, b"\0" + INSIDE), self))
+
+    def _at_name(self, name: bytes) -> Node:
+        inside = InsideDir(self.views, self.tree.mimei, self.ino, self)
+        try:
+            return inside.at_name(name)
+        except InvalidError:
+            raise NotFoundError("no such file or directory") from None
+
+
+class RootDir(PresentDir):
+    """The root of the node: plain files, and directories that are MiMeis."""
+
+    __slots__ = ()
+
+    def mkdir(self, name: bytes, mode: int, who: Who) -> Node:
+        """A new tree MiMei linked here with its present showing; dot-names and desktop litter are plain directories."""
+        if name[:1] == b"." or name[:1] == b"@" or name in LITTER:
+            return super().mkdir(name, mode, who)
+        self._check_new(name)
+        info = self.views.mimeis.info(name.decode(errors="replace"), "tree")
+        tree = self.views.mimeis.create(info, who)
+        tree.root.mode = mode & 0o7777
+        tree.root.commit(tree.root.row())
+        return self.place_link(name, Link(info.record.mimei_id, View.CUR), who)
+
+    def place_link(self, name: bytes, link: Link, who: Who) -> Node:
+        """Put a link to a MiMei here; raises ``ExistsError``."""
+        now = self.tree.live.now_ns()
+        inode = self.place(name, Entry(Kind.LINK, 0o755, who.uid, who.gid, now, now, link=link))
+        return self.views.resolve(inode)
+
+    def rmdir(self, name: bytes) -> None:
+        """A link to a MiMei goes; the MiMei stays, and ``mimei ls --all`` shows it."""
+        inode = self.child(name)
+        if inode.kind is Kind.LINK:
+            self.drop_link(name, inode)
+            return
+        super().rmdir(name)
+
+    def drop_link(self, name: bytes, inode: Inode) -> None:
+        """Remove a link to a MiMei, whatever it holds."""
+        live_moves.remove(self, name, inode)
+
+
+def _text(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise NotFoundError("no such file or directory") from None
