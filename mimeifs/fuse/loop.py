@@ -1,13 +1,15 @@
 """A stand-in for the module ``trio`` inside pyfuse3, so that a request costs neither a lock nor an epoll registration.
 
 pyfuse3's session loop reads ``trio`` as a module global, which is how ``pyfuse3.asyncio`` replaces it. The stand-in asks
-``poll(0)`` whether a request is there before it waits, may ask again for some microseconds, and leaves everything else to trio.
+``poll(0)`` whether a request is there before it waits, may ask again for some microseconds, and leaves everything else
+to trio.
 
 This is not an event loop and not a second scheduler: real waits, cancellation and wake-ups are trio's.
 
-What always holds: a worker reads the descriptor only directly after ``poll(0)`` found it readable, since that read blocks; the
-loop gives way to trio's other tasks at least every ``GIVE_WAY_NS``; whenever the read lock is free, one of those waiting for it
-is scheduled; after ``notify_closing`` nobody returns to the descriptor. docs/decisions/0002-session-loop.md has the figures.
+What always holds: a worker reads the descriptor only directly after ``poll(0)`` found it readable, since that read
+blocks; the loop gives way to trio's other tasks at least every ``GIVE_WAY_NS``; whenever the read lock is free, one of
+those waiting for it is scheduled; after ``notify_closing`` nobody returns to the descriptor.
+docs/decisions/0002-session-loop.md has the figures.
 """
 
 import logging
@@ -185,8 +187,8 @@ class Facade:
 def install(pyfuse3_module: ModuleType, spin_us: int | None = None) -> None:
     """Put the stand-in into ``pyfuse3_module``; call it before ``pyfuse3.main``.
 
-    ``spin_us``: microseconds to look for the next request before waiting; None chooses by the processors this process may use.
-    Leaves plain trio, and says so in the log, where pyfuse3 or trio are not built as expected.
+    ``spin_us``: microseconds to look for the next request before waiting; None chooses by the processors this process
+    may use. Leaves plain trio, and says so in the log, where pyfuse3 or trio are not built as expected.
     """
     lacking = _lacking(pyfuse3_module)
     if lacking:

@@ -169,6 +169,19 @@ class Inode(Node):
         """Whether memory knows more of this inode than LMDB."""
         return self.touched >= self.tree.live.position
 
+    @property
+    def may_stay(self) -> bool:
+        """See ``Node``."""
+        return bool(self.nlink or self.handles)
+
+    def leave(self) -> bool:
+        """See ``Node``."""
+        if self.pinned or self.lookups or self.handles or self.link_id or self.parent is None:
+            return False
+        self.parent.forget(self.name)
+        self.tree.live.nodes.pop(self.ino, None)
+        return True
+
     # Attributes
 
     def set(self, change: Change) -> None:
@@ -226,6 +239,7 @@ class Inode(Node):
     def _replace_xattrs(self, xattrs: tuple[tuple[bytes, bytes], ...]) -> None:
         if len(encode_xattrs(xattrs)) > XATTR_MAX:
             raise TooLargeError(f"the attributes of one file have at most {XATTR_MAX} bytes together")
+        self.tree.live.reserve(sum(len(value) for _, value in xattrs))
         before = self.xattrs, self.xattr_blob, self.ctime_ns
         self.xattrs, self.xattr_blob, self.ctime_ns = xattrs, None, self.tree.live.now_ns()
         try:

@@ -10,7 +10,7 @@ its base is used again. Failure: a failed append raises ``CapacityError`` before
 more than the journal.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LIVE_MASK = (1 << 63) - 1
 ROOT_INO = 1
+IDLE_LIMIT = 20_000
 
 
 class Appender(Protocol):
@@ -108,6 +109,10 @@ class Live:
         self._recent: dict[tuple[Table, bytes], bytes | None] = {}
         self._prepared: list[tuple[Callable[[int], None] | None, Callable[[], None] | None]] = []
         self._fading: deque[tuple[int, Callable[[], object]]] = deque()
+        self.reserve: Callable[[int], None] = _plenty
+        self.quiet = True
+        self.stirred: Callable[[], None] = _nobody_listens
+        self._idle: OrderedDict[int, Node] = OrderedDict()
         self.resolve_link: Callable[[Inode], Node] = _itself
         self.invalidated: Callable[[int, bytes], None] = _nobody
 
@@ -202,6 +207,9 @@ class Live:
         prepared = self._prepared
         try:
             at = self.journal.append(*pieces)
+            if self.quiet:
+                self.quiet = False
+                self.stirred()
         except BaseException:
             self._prepared = []
             for _, undo in reversed(prepared):
@@ -235,6 +243,20 @@ class Live:
         while fading and fading[0][0] < position:
             fading.popleft()[1]()
 
+    # Memory
+
+    def forgotten(self, node: "Node") -> None:
+        """The kernel no longer knows ``node``: keep it for a while if it is a file or directory that still exists."""
+        if not node.may_stay:
+            self.nodes.pop(node.ino, None)
+            return
+        self._idle[node.ino] = node
+        while len(self._idle) > IDLE_LIMIT:
+            _, oldest = self._idle.popitem(last=False)
+            if not oldest.lookups and not oldest.leave():
+                self._idle[oldest.ino] = oldest
+                return
+
     def invalidate(self, parent: int, name: bytes) -> None:
         """Tell the surface that what it knows of this entry may be wrong."""
         self.invalidated(parent, name)
@@ -249,6 +271,14 @@ def _last(database: Database, table: Table) -> int:
 def _itself(inode: "Inode") -> "Node":
     """Links lead nowhere yet."""
     return inode
+
+
+def _plenty(_size: int) -> None:
+    """Room is not watched."""
+
+
+def _nobody_listens() -> None:
+    """Nobody waits for appends."""
 
 
 def _nobody(_parent: int, _name: bytes) -> None:

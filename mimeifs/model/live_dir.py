@@ -8,7 +8,7 @@ Always true: a name is in ``children`` as long as its inode is in memory; the an
 numbered.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from typing import cast
 
@@ -146,15 +146,23 @@ class LiveDir(Inode):
 
     def keep(self, name: bytes, inode: Inode | None) -> None:
         """Let memory know what a name stands for."""
-        if name not in self.children:
-            self._sorted = None
+        if self._sorted is not None and name not in self.children:
+            insort(self._sorted, name)
         self.children[name] = inode
 
     def forget(self, name: bytes) -> None:
         """Let memory drop a name whose inode is not pinned."""
         del self.children[name]
         self.complete = False
-        self._sorted = None
+        self._unsort(name)
+
+    def _unsort(self, name: bytes) -> None:
+        if self._sorted is not None:
+            del self._sorted[bisect_left(self._sorted, name)]
+
+    def leave(self) -> bool:
+        """See ``Inode``; a directory stays as long as memory has names in it."""
+        return not self.children and super().leave()
 
     # Reading
 
@@ -188,6 +196,7 @@ class LiveDir(Inode):
             else:
                 name, row = pending
                 pending = next(stored, None)
+                index += name not in self.children  # Adopting enters the name into the list that is being walked.
                 yield name, self._shown(self.children.get(name) or self.adopt(name, decode(row)))
 
     def _stored(self, after: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -284,7 +293,7 @@ class LiveDir(Inode):
             del self._removed[name]
             if self.children.get(name, self) is None:
                 del self.children[name]
-                self._sorted = None
+                self._unsort(name)
 
     # Making
 
@@ -315,6 +324,7 @@ class LiveDir(Inode):
     def _enter(self, name: bytes, entry: Entry, inode_rows: list[bytes], inode: Inode, ino_ops: list[bytes]) -> Inode:
         """Append the frame that makes ``inode`` and bring it into memory."""
         live, now, subdirs = self.tree.live, entry.mtime_ns, int(entry.kind is Kind.DIRECTORY)
+        live.reserve(1024)
         inode.parent, inode.name = self, name
         ops, _ = self.materialise()
         at = live.append(b"".join([*ops, *inode_rows, *inode.row(), *ino_ops, self.touch_at(now, subdirs)]))

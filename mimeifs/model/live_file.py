@@ -130,6 +130,7 @@ class LiveFile(Inode):
             raise TooLargeError("a file has at most 2**62 bytes")
         live = self.tree.live
         self.refresh()
+        live.reserve(length)
         now = live.now_ns()
         ops, number = self._numbered()
         head = b"".join([*ops, operations.write(number, offset, length, now)])

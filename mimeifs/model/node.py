@@ -91,6 +91,15 @@ class Node:
         self.lookups = 0
         self.surface: object | None = None
 
+    @property
+    def may_stay(self) -> bool:
+        """Whether it is worth keeping, or must be kept, when the kernel no longer knows it."""
+        return False
+
+    def leave(self) -> bool:
+        """Leave memory if nothing needs this node there; whether it did."""
+        return True
+
     def stat(self) -> Stat:
         """Attributes."""
         raise NotImplementedError

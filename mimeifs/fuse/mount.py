@@ -1,0 +1,114 @@
+"""A mount: from the mount point to the session loop and back.
+
+One mount in a process, because pyfuse3 has one session. Always true: once :meth:`Mount.close` returns the kernel no
+longer has the mount; the mount point itself is never looked at, only ``/proc/self/mountinfo``, since looking would ask
+ourselves.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyfuse3
+
+from mimeifs.errors import ForbiddenError, InvalidError
+from mimeifs.fuse import loop
+from mimeifs.fuse.operations import Operations, Rim
+from mimeifs.model.live import Live
+from mimeifs.model.node import Node
+from mimeifs.model.past import Past
+
+log = logging.getLogger(__name__)
+
+READ_AHEAD_KB = 1024
+FSNAME = "mimei"
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """How to mount. ``passed`` goes to fusermount as it is (``ro``, ``noexec``, ``nosuid``...)."""
+
+    allow_other: bool = False
+    xattrs: bool = True
+    passed: frozenset[str] = frozenset()
+
+
+_PASSED = frozenset(
+    ("ro", "rw", "noexec", "exec", "nosuid", "suid", "nodev", "dev", "noatime", "sync", "dirsync", "auto_unmount")
+)
+
+
+def parse_options(text: str, *, allow_other: bool = False) -> MountOptions:
+    """Mount options as after ``-o``: comma-separated; raises ``InvalidError`` that lists what there is."""
+    words = {word for word in text.split(",") if word}
+    known = _PASSED | {"allow_other", "default_permissions", "noxattr", "xattr"}
+    if unknown := words - known:
+        raise InvalidError(f"unknown mount option {sorted(unknown)[0]!r}; there are: {', '.join(sorted(known))}")
+    return MountOptions(
+        allow_other or "allow_other" in words,
+        "noxattr" not in words,
+        frozenset(words & _PASSED),
+    )
+
+
+class Mount:
+    """One mounted tree."""
+
+    def __init__(self, where: Path, options: MountOptions, live: Live, past: Past, root: Node, rim: Rim) -> None:
+        self._operations = Operations(live, past, root, rim, xattrs=options.xattrs)
+        self._where = where
+        words = {f"fsname={FSNAME}", "subtype=mimei", "default_permissions", *options.passed}
+        if options.allow_other:
+            words.add("allow_other")
+        loop.install(pyfuse3)
+        try:
+            pyfuse3.init(self._operations, str(where), words)
+        except RuntimeError as error:
+            raise ForbiddenError(f"cannot mount on {where} ({error}); is fuse3 installed and the directory yours?") from error
+        self._open = True
+        device = mounted_device(where)
+        if device:
+            _raise_read_ahead(device)
+
+    async def serve(self) -> None:
+        """Answer requests until :meth:`end`, or until somebody unmounts."""
+        await pyfuse3.main()
+
+    def end(self) -> None:
+        """Have :meth:`serve` return."""
+        pyfuse3.terminate()
+
+    def close(self) -> None:
+        """Unmount and forget."""
+        if self._open:
+            self._open = False
+            pyfuse3.close(unmount=True)
+            self._operations.close_all()
+            loop.uninstall(pyfuse3)
+
+
+def mounted_device(where: Path) -> str:
+    """The ``major:minor`` of the newest FUSE mount on ``where``, or "" (proc_pid_mountinfo(5))."""
+    wanted, found = os.fsencode(where), ""
+    with open("/proc/self/mountinfo", "rb") as lines:
+        for line in lines:
+            fields = line.split()
+            kind = fields[fields.index(b"-") + 1]
+            if _unescaped(fields[4]) == wanted and kind.startswith(b"fuse"):
+                found = fields[2].decode()
+    return found
+
+
+def _unescaped(path: bytes) -> bytes:
+    for code, byte in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+        path = path.replace(code, byte)
+    return path
+
+
+def _raise_read_ahead(device: str) -> None:
+    """Let the kernel read 1 MiB ahead; only root may, and it is only speed."""
+    try:
+        Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))
+    except OSError as error:
+        log.info("read-ahead stays as it is: %s", error)

@@ -1,0 +1,417 @@
+"""FUSE requests as calls of the model.
+
+Every handler is a plain synchronous method; one wrapper makes it the coroutine that pyfuse3 wants, turns errors into
+errnos, and goes the slow way (fetch from disk, wait for a version) only when the call says so. Nothing but
+``FUSEError`` ever leaves the wrapper, because anything else would end the mount.
+
+Always true: each reply that gives the kernel an entry counts one lookup, each forget takes them back; a node the
+kernel knows is in the registry. Attributes of live nodes are cached by the kernel until this mount changes them or
+they are invalidated, those of versions without limit.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FileInfo, FUSEError, InodeT, RequestContext, SetattrFields, StatvfsData
+
+from mimeifs.errors import MimeiError, NotFoundError
+from mimeifs.fuse.errors import errno_of
+from mimeifs.model.facts import PREFIX, fact
+from mimeifs.model.inode import Inode
+from mimeifs.model.live import Live
+from mimeifs.model.node import Change, Handle, Node, Who
+from mimeifs.model.past import PAST_BIT, Past, PastDir
+from mimeifs.model.versions import Later
+from mimeifs.store.interfaces import Cold
+
+log = logging.getLogger(__name__)
+
+LIVE_TIMEOUT = 3600
+PAST_TIMEOUT = 10 * 365 * 86400
+_CAPABILITY = b"security.capability"
+_ROOT = 1
+
+
+class Rim(Protocol):
+    """What waits on behalf of the model."""
+
+    async def carry(self, call: Callable[[], Any]) -> Any:
+        """Carry out a call, fetching what is cold and waiting for what is later."""
+        ...
+
+    async def sync(self) -> None:
+        """Return when everything done so far is durable; raises ``CapacityError`` or ``OSError``."""
+        ...
+
+
+Row = TypeVar("Row")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def handler(
+    method: Callable[Concatenate["Operations", P], R],
+) -> Callable[Concatenate["Operations", P], Coroutine[Any, Any, R]]:
+    """The coroutine that pyfuse3 calls, around a synchronous method."""
+
+    async def run(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except FUSEError:
+            raise
+        except (Cold, Later) as wait:
+            return cast(R, await self.slowly(wait, lambda: method(self, *args, **kwargs)))
+        except MimeiError as error:
+            raise FUSEError(self.explained(error)) from None
+        except Exception as error:
+            raise self.unforeseen(method.__name__, error) from error
+
+    run.__name__ = method.__name__
+    return run
+
+
+PastRow = tuple[int, bytes, Node]
+
+
+class OpenDir:
+    """An open directory: the names delivered so far, which are its cookies, or the ranks of a version."""
+
+    __slots__ = ("names", "node", "past")
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.names: list[bytes] = []
+        self.past: tuple[int, Iterator[PastRow], PastRow] | None = None
+
+
+class Operations(pyfuse3.Operations):
+    """The handlers of one mount."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+    enable_acl = False
+
+    def __init__(self, live: Live, past: Past, root: Node, rim: Rim, *, xattrs: bool) -> None:
+        super().__init__()
+        self._live = live
+        self._past = past
+        self._rim = rim
+        self._xattrs = xattrs
+        self._handles: dict[int, Handle | OpenDir] = {}
+        self._next_handle = 1
+        root.lookups += 1
+        live.nodes[_ROOT] = root
+        live.invalidated = _invalidate
+
+    # Waiting and failing
+
+    async def slowly(self, wait: Cold | Later, call: Callable[[], Any]) -> Any:
+        """Finish a call that has to wait first."""
+        try:
+            if isinstance(wait, Later):
+                result = await self._rim.carry(partial(_raise, wait))
+                return self._entry(result) if isinstance(result, Node) else None
+            return await self._rim.carry(call)
+        except FUSEError:
+            raise
+        except MimeiError as error:
+            raise FUSEError(self.explained(error)) from None
+        except Exception as error:
+            raise self.unforeseen("a waiting request", error) from error
+
+    def explained(self, error: MimeiError) -> int:
+        """The errno of an error; damage and lack of room are also logged."""
+        number = errno_of(error)
+        if number in (errno.EIO, errno.ENOSPC):
+            log.warning("%s", error)
+        return number
+
+    def unforeseen(self, what: str, error: Exception) -> FUSEError:
+        """An error nobody foresaw: logged with its cause, EIO for the caller; the mount goes on."""
+        log.error("unforeseen error in %s", what, exc_info=error)
+        return FUSEError(errno.EIO)
+
+    # Nodes
+
+    def _node(self, ino: int) -> Node:
+        if ino & PAST_BIT:
+            return self._past.node(ino)
+        try:
+            return self._live.nodes[ino]
+        except KeyError:
+            raise NotFoundError("no such file or directory") from None
+
+    def _attributes(self, node: Node) -> EntryAttributes:
+        known = node.surface
+        if known is not None:
+            return cast(EntryAttributes, known)
+        stat = node.stat()
+        made = EntryAttributes()
+        made.st_ino = InodeT(stat.ino)
+        made.st_mode = cast(Any, stat.mode)
+        made.st_nlink, made.st_uid, made.st_gid, made.st_rdev = stat.nlink, stat.uid, stat.gid, stat.rdev
+        made.st_size, made.st_blocks = stat.size, (stat.size + 511) >> 9
+        made.st_atime_ns, made.st_mtime_ns, made.st_ctime_ns = stat.atime_ns, stat.mtime_ns, stat.ctime_ns
+        made.st_blksize = 131072
+        if node.immutable:
+            made.entry_timeout = made.attr_timeout = PAST_TIMEOUT
+        elif isinstance(node, Inode):
+            made.entry_timeout = made.attr_timeout = LIVE_TIMEOUT
+            node.surface = made
+        else:
+            made.entry_timeout = made.attr_timeout = 0
+        return made
+
+    def _entry(self, node: Node, parent: Node | None = None) -> EntryAttributes:
+        """The reply that makes the kernel know a node."""
+        made = self._attributes(node)
+        if node.immutable:
+            self._past.hold(node)
+        else:
+            node.lookups += 1
+            self._live.nodes[node.ino] = node
+        if parent is not None and parent.volatile:
+            made.entry_timeout = 0
+            node.surface = None
+        return made
+
+    @handler
+    def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
+        """See :class:`pyfuse3.Operations`, here and below."""
+        parent = self._node(parent_inode)
+        return self._entry(parent.lookup(name), parent)
+
+    @handler
+    def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
+        return self._attributes(self._node(inode))
+
+    async def forget(self, inode_list: Any) -> None:
+        for ino, count in inode_list:
+            if ino & PAST_BIT:
+                self._past.release(ino, count)
+            else:
+                node = self._live.nodes.get(ino)
+                if node is not None and ino != _ROOT:
+                    node.lookups -= count
+                    if node.lookups <= 0:
+                        self._live.forgotten(node)
+
+    @handler
+    def setattr(
+        self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
+    ) -> EntryAttributes:
+        node = self._node(inode)
+        change = Change(
+            attr.st_mode & 0o7777 if fields.update_mode else None,
+            attr.st_uid if fields.update_uid else None,
+            attr.st_gid if fields.update_gid else None,
+            attr.st_size if fields.update_size else None,
+            attr.st_atime_ns if fields.update_atime else None,
+            attr.st_mtime_ns if fields.update_mtime else None,
+        )
+        node.set(change)
+        return self._attributes(node)
+
+    @handler
+    def readlink(self, inode: int, ctx: RequestContext) -> bytes:
+        return self._node(inode).readlink()
+
+    # Names
+
+    @handler
+    def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
+        return self._entry(self._node(parent_inode).mknod(name, mode, rdev, Who(ctx.uid, ctx.gid)))
+
+    @handler
+    def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
+        parent = self._node(parent_inode)
+        return self._entry(parent.mkdir(name, mode & 0o7777, Who(ctx.uid, ctx.gid)), parent)
+
+    @handler
+    def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
+        return self._entry(self._node(parent_inode).symlink(name, target, Who(ctx.uid, ctx.gid)))
+
+    @handler
+    def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
+        return self._entry(self._node(new_parent_inode).link(new_name, self._node(inode)))
+
+    @handler
+    def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        self._node(parent_inode).unlink(name)
+
+    @handler
+    def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        self._node(parent_inode).rmdir(name)
+
+    @handler
+    def rename(
+        self, parent_inode_old: int, name_old: bytes, parent_inode_new: int, name_new: bytes, flags: int, ctx: RequestContext
+    ) -> None:
+        self._node(parent_inode_old).rename(name_old, self._node(parent_inode_new), name_new, flags)
+
+    # Files
+
+    def _handle(self, handle: Handle | OpenDir) -> int:
+        number = self._next_handle
+        self._next_handle += 1
+        self._handles[number] = handle
+        return number
+
+    @handler
+    def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
+        node = self._node(inode)
+        writing = flags & os.O_ACCMODE != os.O_RDONLY
+        if flags & os.O_TRUNC and writing:
+            node.set(Change(size=0))
+        return FileInfo(fh=cast(Any, self._handle(node.open(writing=writing))), keep_cache=True)
+
+    @handler
+    def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        node = self._node(parent_inode).create(name, mode & 0o7777, Who(ctx.uid, ctx.gid))
+        handle = self._handle(node.open(writing=True))
+        return FileInfo(fh=cast(Any, handle), keep_cache=True), self._entry(node)
+
+    @handler
+    def read(self, fh: int, off: int, size: int) -> bytes:
+        return cast(Handle, self._handles[fh]).read(off, size)
+
+    @handler
+    def write(self, fh: int, off: int, buf: bytes) -> int:
+        return cast(Handle, self._handles[fh]).write(off, buf)
+
+    @handler
+    def release(self, fh: int) -> None:
+        cast(Handle, self._handles.pop(fh)).close()
+
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        await self._sync()
+
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        await self._sync()
+
+    async def _sync(self) -> None:
+        try:
+            await self._rim.sync()
+        except MimeiError as error:
+            raise FUSEError(self.explained(error)) from None
+        except Exception as error:
+            raise self.unforeseen("fsync", error) from error
+
+    # Directories
+
+    @handler
+    def opendir(self, inode: int, ctx: RequestContext) -> int:
+        return self._handle(OpenDir(self._node(inode)))
+
+    @handler
+    def releasedir(self, fh: int) -> None:
+        del self._handles[fh]
+
+    @handler
+    def readdir(self, fh: int, start_id: int, token: Any) -> None:
+        opened = cast(OpenDir, self._handles[fh])
+        if isinstance(opened.node, PastDir):
+            self._read_past(opened, opened.node, start_id, token)
+            return
+        names = opened.names
+        if start_id > len(names):
+            raise FUSEError(errno.EINVAL)
+        del names[start_id:]
+        node, rows = opened.node, opened.node.scan(names[-1] if names else b"")
+        while (item := _next(rows, first=len(names) == start_id)) is not None:
+            name, child = item
+            if not pyfuse3.readdir_reply(token, name, self._attributes(child), len(names) + 1):
+                return
+            self._entry(child, node)
+            names.append(name)
+
+    def _read_past(self, opened: OpenDir, node: PastDir, start: int, token: Any) -> None:
+        """Deliver entries of a version from a rank on; what did not fit last time is tried first."""
+        known, opened.past = opened.past, None
+        rows, item = (known[1], known[2]) if known is not None and known[0] == start else (node.scan_from(start), None)
+        rank = start
+        while True:
+            item = item or _next(rows, first=rank == start)
+            if item is None:
+                return
+            rank, name, child = item
+            if not pyfuse3.readdir_reply(token, name, self._attributes(child), rank + 1):
+                opened.past = rank, rows, item
+                return
+            self._entry(child)
+            rank, item = rank + 1, None
+
+    # Attributes
+
+    @handler
+    def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        if not self._xattrs:
+            raise FUSEError(errno.ENOSYS)
+        node = self._node(inode)
+        if name == _CAPABILITY and isinstance(node, Inode) and not node.xattrs and node.xattr_blob is None:
+            raise FUSEError(errno.ENODATA)
+        if name.startswith(PREFIX):
+            return fact(node, name)
+        return node.get_xattr(name)
+
+    @handler
+    def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
+        if not self._xattrs:
+            raise FUSEError(errno.ENOSYS)
+        return self._node(inode).list_xattrs()
+
+    @handler
+    def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
+        if not self._xattrs:
+            raise FUSEError(errno.ENOSYS)
+        if name.startswith(PREFIX):
+            raise FUSEError(errno.EPERM)
+        self._node(inode).set_xattr(name, value)
+
+    @handler
+    def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
+        if not self._xattrs:
+            raise FUSEError(errno.ENOSYS)
+        self._node(inode).remove_xattr(name)
+
+    @handler
+    def statfs(self, ctx: RequestContext) -> StatvfsData:
+        disk = os.statvfs(self._live.database.path)
+        made = StatvfsData()
+        made.f_bsize, made.f_frsize = 131072, disk.f_frsize
+        made.f_blocks, made.f_bfree, made.f_bavail = disk.f_blocks, disk.f_bfree, disk.f_bavail
+        made.f_files, made.f_ffree, made.f_favail = 1 << 40, 1 << 39, 1 << 39
+        made.f_namemax = 255
+        return made
+
+    def close_all(self) -> None:
+        """Close what is still open when the mount ends."""
+        for handle in list(self._handles.values()):
+            if not isinstance(handle, OpenDir):
+                handle.close()
+        self._handles.clear()
+
+
+def _next(rows: Iterator[Row], *, first: bool) -> Row | None:
+    """The next row, or ``None`` at the end. Trouble behind the first only ends this reply; the kernel comes back."""
+    try:
+        return next(rows, None)
+    except (Cold, MimeiError):
+        if first:
+            raise
+        return None
+
+
+def _raise(wait: Later) -> Any:
+    raise wait
+
+
+def _invalidate(parent: int, name: bytes) -> None:
+    pyfuse3.invalidate_entry_async(parent, name, ignore_enoent=True)

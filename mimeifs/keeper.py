@@ -1,0 +1,158 @@
+"""The keeper process: :class:`mimeifs.model.keeper.Keeper` driven by what the node says.
+
+It replays at once when the node is waiting for a version or has got far ahead, else a moment after the first change;
+when nothing is asked, it seals files nobody has written to for a while. Told to end, it finishes what the journal
+holds first.
+"""
+
+import logging
+import select
+import signal
+import socket
+import time
+
+from mimeifs.errors import CapacityError
+from mimeifs.home import Home
+from mimeifs.messages import END_SIGNAL, Announce, Go, Ready, Trouble, ignore_group_signals, receive_waiting, send
+from mimeifs.model.keeper import Keeper, News
+from mimeifs.store.database import open_database
+from mimeifs.store.journal import SEGMENT_SIZE
+from mimeifs.store.storage import drop_ballast, fill_ballast
+
+log = logging.getLogger(__name__)
+
+LAG_BYTES = 16 << 20
+LAG_SECONDS = 0.2
+IDLE_SECONDS = 2.0
+SEAL_BYTES = 64 << 20
+HOT_SEGMENTS = 48
+RETRY_SECONDS = 1.0
+
+
+def run(home: Home, end: socket.socket, *, replacing: bool) -> None:
+    """Serve until told to end by :data:`END_SIGNAL`. A keeper that replaces another leaves the node's open files alone."""
+    ending = _Ending()
+    storage = home.storage
+    database = open_database(storage.index)
+    keeper = Keeper(storage, database, home.device())
+    if replacing:
+        send(end, Ready(0))
+    else:
+        first = keeper.recover()
+        fill_ballast(storage)
+        send(end, Ready(first))
+    work = _Work(home, keeper, end, ending.wake)
+    while not ending.asked:
+        work.turn()
+    work.finish()
+    keeper.close()
+    database.close()
+
+
+class _Ending:
+    """Whether the supervisor has asked this process to end; ``wake`` becomes readable then."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.wake, notify = socket.socketpair()
+        notify.setblocking(False)
+        self._notify = notify
+        signal.set_wakeup_fd(notify.fileno())
+        signal.signal(END_SIGNAL, self._ask)
+        ignore_group_signals()
+
+    def _ask(self, _number: int, _frame: object) -> None:
+        self.asked = True
+
+
+class _Work:
+    """What the node wants, and how far the keeper is."""
+
+    def __init__(self, home: Home, keeper: Keeper, end: socket.socket, wake: socket.socket) -> None:
+        self._home = home
+        self._keeper = keeper
+        self._end = end
+        self._wake = wake
+        self._target = keeper.position
+        self._urgent = False
+        self._since = 0.0
+        self._quiet = time.monotonic()
+        self._settled = keeper.position
+        self._trouble = False
+
+    def turn(self) -> None:
+        """Wait for messages no longer than something else is due, then do what is due."""
+        select.select([self._end, self._wake], [], [], self._patience())
+        for message in receive_waiting(self._end):
+            if isinstance(message, Go):
+                self._keeper.acknowledged(message.heard)
+                if message.position > self._target:
+                    self._since = self._since or time.monotonic()
+                    self._target = message.position
+                self._urgent = self._urgent or message.urgent
+        try:
+            if self._due():
+                self._replay()
+            elif time.monotonic() - self._quiet > IDLE_SECONDS or self._crowded():
+                self._seal()
+        except CapacityError as error:
+            self._no_room(error)
+
+    def _patience(self) -> float:
+        if self._trouble:
+            return RETRY_SECONDS
+        if self._since:
+            return max(0.0, self._since + LAG_SECONDS - time.monotonic())
+        return IDLE_SECONDS if self._keeper.edited else 60.0
+
+    def _due(self) -> bool:
+        lag = self._target - self._keeper.position
+        waited = self._since and time.monotonic() - self._since >= LAG_SECONDS
+        return bool(lag > 0 and (self._urgent or waited or lag > LAG_BYTES))
+
+    def _replay(self) -> None:
+        while self._keeper.position < self._target:
+            self._tell(self._keeper.advance(self._target))
+        self._urgent, self._since, self._quiet = False, 0.0, time.monotonic()
+        self._recovered()
+
+    def _crowded(self) -> bool:
+        oldest = min(self._keeper.edited.values(), default=self._keeper.position)
+        return self._keeper.position - oldest > HOT_SEGMENTS * SEGMENT_SIZE
+
+    def _seal(self) -> None:
+        before = self._keeper.position if self._crowded() else self._settled + 1
+        self._settled = self._keeper.position
+        if self._keeper.edited:
+            news = self._keeper.seal_idle(before, SEAL_BYTES)
+            if news.moved:
+                self._tell(news)
+        self._quiet = time.monotonic()
+
+    def _tell(self, news: News) -> None:
+        send(self._end, Announce(news))
+
+    def _no_room(self, error: CapacityError) -> None:
+        """Give the ballast up and try again; while there is none left, the node refuses to grow."""
+        if drop_ballast(self._home.storage):
+            log.warning("%s; the ballast is given up", error)
+        elif not self._trouble:
+            log.error("%s; the mount refuses writes until there is room", error)
+            send(self._end, Trouble(str(error)))
+            self._trouble = True
+
+    def _recovered(self) -> None:
+        if self._trouble:
+            send(self._end, Trouble(""))
+            self._trouble = False
+            fill_ballast(self._home.storage)
+
+    def finish(self) -> None:
+        """Replay everything the journal holds: the node has ended."""
+        try:
+            before = -1
+            while before != self._keeper.position:
+                before = self._keeper.position
+                self._keeper.advance(None)
+        except CapacityError as error:
+            log.error("%s; the rest of the journal is replayed at the next start", error)

@@ -1,0 +1,102 @@
+"""What the processes of a node say to each other, and the sockets they say it on.
+
+Sequenced-packet Unix sockets keep messages whole; the supervisor holds both ends, so what was sent to a process that
+died is read by its successor. Messages are msgpack arrays, tagged.
+"""
+
+import signal
+import socket
+
+import msgspec
+
+from mimeifs.model.keeper import News
+
+END_SIGNAL = signal.SIGUSR1
+"""What ends a keeper: SIGTERM and SIGINT may come to the whole process group, and it must outlive the node."""
+
+BUFFER = 4 << 20
+MAX_MESSAGE = 1 << 20
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
+    """Keeper to node: the journal is replayed; begin with this segment. ``first_segment`` 0 from a keeper that
+    replaces another."""
+
+    first_segment: int
+
+
+class Go(msgspec.Struct, frozen=True, array_like=True, tag="go"):
+    """Node to keeper: frames before ``position`` are there; everything announced up to ``heard`` was taken in."""
+
+    position: int
+    heard: int
+    urgent: bool
+
+
+class Announce(msgspec.Struct, frozen=True, array_like=True, tag="news"):
+    """Keeper to node."""
+
+    news: News
+
+
+class Trouble(msgspec.Struct, frozen=True, array_like=True, tag="trouble"):
+    """Keeper to node: nothing more can be committed until ``reason`` is gone; "" when it is."""
+
+    reason: str
+
+
+class Sync(msgspec.Struct, frozen=True, array_like=True, tag="sync"):
+    """Node to syncer: make everything before ``position`` durable."""
+
+    position: int
+
+
+class Synced(msgspec.Struct, frozen=True, array_like=True, tag="synced"):
+    """Syncer to node: done up to ``position``, or the errno of what failed."""
+
+    position: int
+    errno: int
+
+
+Message = Ready | Go | Announce | Trouble | Sync | Synced
+encode = msgspec.msgpack.encode
+decode = msgspec.msgpack.Decoder(Message).decode
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends with room for whole bursts."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+    return ends
+
+
+def send(end: socket.socket, message: Message) -> None:
+    """Send one message."""
+    end.send(encode(message))
+
+
+def receive(end: socket.socket) -> Message | None:
+    """The next message; ``None`` when the other side has closed."""
+    data = end.recv(MAX_MESSAGE)
+    return decode(data) if data else None
+
+
+def receive_waiting(end: socket.socket) -> list[Message]:
+    """Every message that is there, without waiting."""
+    found: list[Message] = []
+    while True:
+        try:
+            data = end.recv(MAX_MESSAGE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return found
+        if not data:
+            return found
+        found.append(decode(data))
+
+
+def ignore_group_signals() -> None:
+    """Leave SIGTERM and SIGINT to the supervisor and the node."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

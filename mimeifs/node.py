@@ -1,0 +1,203 @@
+"""The node process: one trio loop with the model and the FUSE mount, the only process that changes the state of a MiMei.
+
+States: waiting for the keeper, serving, draining (the mount is gone, everything appended is being replayed), ended. It
+ends by SIGTERM, SIGINT or when somebody unmounts; then everything is durable before it exits. If it dies instead, the
+keeper finishes what the journal holds.
+"""
+
+import errno
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from mimeifs.clock import SystemClock, SystemRandomness
+from mimeifs.engine import Engine, check_device
+from mimeifs.errors import CapacityError, PeerError
+from mimeifs.fuse.mount import Mount, MountOptions
+from mimeifs.home import Home
+from mimeifs.messages import Announce, Go, Ready, Sync, Synced, Trouble, receive, receive_waiting, send
+from mimeifs.model.versions import Later
+from mimeifs.store.database import open_database
+from mimeifs.store.interfaces import Cold
+from mimeifs.store.room import Room
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+TELL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What to serve: a home, where to mount it, how, and whom to tell when it is ready."""
+
+    home: Home
+    mount: Path
+    mount_options: MountOptions
+    ready: Callable[[], None]
+
+
+class Node:
+    """The engine on a trio loop, and its two partners."""
+
+    def __init__(self, engine: Engine, keeper: socket.socket, syncer: socket.socket) -> None:
+        self.engine = engine
+        self._keeper = keeper
+        self._syncer = syncer
+        self._room = Room(engine.home.storage)
+        self._stirred = trio.Event()
+        self._heard = trio.Condition()
+        self._heard_event = trio.Event()
+        self._synced = 0
+        self._asked = 0
+        self._sync_error = 0
+        self._sync_event = trio.Event()
+        live = engine.live
+        live.reserve = self._room.reserve
+        live.stirred = self._stir
+
+    def _stir(self) -> None:
+        self._stirred.set()
+
+    # Waiting on behalf of the model
+
+    async def carry(self, call: Callable[[], T]) -> T:
+        """Carry out a model call: fetch what is cold off the loop, wait for what the keeper has to do."""
+        while True:
+            try:
+                return call()
+            except Cold as cold:
+                await trio.to_thread.run_sync(self.engine.blobs.fetch, cold.ids)
+            except Later as later:
+                await self._replayed(later.at)
+                call = partial(later.proceed, self.engine.taken(later.at))
+
+    async def _replayed(self, at: int) -> None:
+        """Return when the keeper has passed ``at``."""
+        self._tell(urgent=True)
+        while self.engine.live.position <= at:
+            await self._heard_event.wait()
+
+    async def durable(self, call: Callable[[], T]) -> T:
+        """Carry out a call, and return when what it did is durable."""
+        result = await self.carry(call)
+        await self.sync()
+        return result
+
+    async def sync(self) -> None:
+        """Return when everything appended so far is durable."""
+        wanted = self.engine.journal.position
+        while self._synced < wanted:
+            if self._asked < wanted:
+                self._asked = wanted
+                send(self._syncer, Sync(wanted))
+            event = self._sync_event
+            await event.wait()
+            if self._sync_error:
+                number, self._sync_error = self._sync_error, 0
+                if number in (errno.ENOSPC, errno.EDQUOT):
+                    raise CapacityError("no room to make the journal durable")
+                raise OSError(number, os.strerror(number))
+
+    # Partners
+
+    async def hear_syncer(self) -> None:
+        """Wake those who wait for a sync."""
+        while True:
+            await trio.lowlevel.wait_readable(self._syncer)
+            for message in receive_waiting(self._syncer):
+                if isinstance(message, Synced):
+                    if message.errno:
+                        self._sync_error, self._asked = message.errno, self._synced
+                    else:
+                        self._synced = max(self._synced, message.position)
+            self._sync_event.set()
+            self._sync_event = trio.Event()
+
+    async def hear_keeper(self) -> None:
+        """Take in the keeper's news."""
+        while True:
+            await trio.lowlevel.wait_readable(self._keeper)
+            for message in receive_waiting(self._keeper):
+                self._take(message)
+            self._tell(urgent=False)
+
+    def _take(self, message: object) -> None:
+        if isinstance(message, Announce):
+            self.engine.heard(message.news)
+            self._heard_event.set()
+            self._heard_event = trio.Event()
+        elif isinstance(message, Trouble):
+            self._room.refusing = message.reason
+        elif isinstance(message, Ready):
+            log.warning("the keeper was replaced")
+            self._tell(urgent=True)
+
+    def _tell(self, *, urgent: bool) -> None:
+        send(self._keeper, Go(self.engine.journal.position, self.engine.live.position, urgent))
+
+    async def tell_keeper(self) -> None:
+        """Let the keeper know of appends, a moment after the first."""
+        live = self.engine.live
+        while True:
+            await self._stirred.wait()
+            await trio.sleep(TELL_SECONDS)
+            self._stirred = trio.Event()
+            live.quiet = True
+            self._tell(urgent=False)
+
+    async def drain(self) -> None:
+        """Return when everything appended is in LMDB."""
+        while self.engine.live.position < self.engine.journal.position:
+            at = self.engine.journal.position
+            with trio.move_on_after(30) as scope:
+                await self._replayed(at - 1)
+            if scope.cancelled_caught:
+                log.error("the keeper does not answer; what the journal holds is replayed at the next start")
+                return
+
+
+async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.socket) -> None:
+    """Mount and serve until asked to end."""
+    ready = await trio.to_thread.run_sync(receive, keeper)
+    if not isinstance(ready, Ready) or not ready.first_segment:
+        raise PeerError("the keeper did not start; its log says why")
+    database = open_database(options.home.storage.index)
+    device = options.home.device()
+    check_device(database, device)
+    engine = Engine(options.home, database, device, ready.first_segment, SystemClock(), SystemRandomness())
+    node = Node(engine, keeper, syncer)
+    root = await node.carry(lambda: engine.views.root)
+    mount = Mount(options.mount, options.mount_options, engine.live, engine.views.past, root, node)
+    gc.freeze()
+    try:
+        async with trio.open_nursery() as partners:
+            partners.start_soon(node.hear_keeper)
+            partners.start_soon(node.hear_syncer)
+            partners.start_soon(node.tell_keeper)
+            async with trio.open_nursery() as surfaces:
+                surfaces.start_soon(_end_on_signal, mount)
+                options.ready()
+                await mount.serve()
+                surfaces.cancel_scope.cancel()
+            await node.drain()
+            partners.cancel_scope.cancel()
+    finally:
+        mount.close()
+        engine.close()
+        database.close()
+
+
+async def _end_on_signal(mount: Mount) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            mount.end()

@@ -1,0 +1,34 @@
+"""Room on the store's disk: asked before anything grows, so that a full disk meets the writer and not the store.
+
+What is written lies in the journal and, once sealed, in packs as well, so each byte is counted twice until then.
+Deleting does not ask. Always true: while :meth:`Room.reserve` says yes there is room to commit what was said yes to,
+other users of the disk aside; the ballast is for them.
+"""
+
+from mimeifs.errors import CapacityError
+from mimeifs.store.journal import SEGMENT_SIZE, segments
+from mimeifs.store.storage import Storage, available
+
+_LOOK_AGAIN = 64 << 20
+
+
+class Room:
+    """The node's account of the disk; looks at it again when what it saw is used up."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._left = 0
+        self.refusing = ""
+        """Why nothing may grow now, as the keeper said; "" when it may."""
+
+    def reserve(self, size: int) -> None:
+        """Raise ``CapacityError`` unless ``size`` bytes more fit."""
+        if self.refusing:
+            raise CapacityError(self.refusing)
+        self._left -= 2 * size
+        if self._left < 0:
+            unsealed = len(segments(self._storage.journal)) * SEGMENT_SIZE
+            spare = available(self._storage.root) - unsealed - SEGMENT_SIZE
+            self._left = min(spare, _LOOK_AGAIN) - 2 * size
+            if spare < 2 * size:
+                raise CapacityError("no space left for the store: delete something, or free space on its disk")
