@@ -1,0 +1,193 @@
+"""What each request does: plain functions from services and request to the reply, over the model.
+
+What this is not: lists (``listing``, ``comparisons``), or transport. A handler may raise ``Cold`` or ``Later``, as calls of
+the model do, and is then carried through by whoever called it. Always true: every request class has one row in
+``HANDLERS``; a handler that raises any error has changed nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from mimeifs.api import finding, lines, listing, requests
+from mimeifs.api.services import Services
+from mimeifs.errors import InvalidError, NotFoundError
+from mimeifs.ids import BlobId, RecordId, show_key, show_mimei, show_record
+from mimeifs.model import records
+from mimeifs.model.entry import Link, View
+from mimeifs.model.names import RELEASE, check_label
+from mimeifs.model.versions import Later, VersionInfo
+from mimeifs.store.database import Table
+
+A = TypeVar("A")
+B = TypeVar("B")
+_VIEWS = {"all": View.ALL, "cur": View.CUR}
+
+
+def handle(services: Services, request: requests.Request[Any]) -> msgspec.Struct:
+    """The reply to any request."""
+    return HANDLERS[type(request)](services, request)
+
+
+def then(call: Callable[[], A], proceed: Callable[[A], B]) -> B:
+    """``proceed`` with what ``call`` gives, now or later."""
+    try:
+        found = call()
+    except Later as later:
+        first = later.proceed
+        raise Later(later.at, lambda taken: then(lambda: first(taken), proceed)) from None
+    return proceed(found)
+
+
+# MiMeis
+
+
+def create(services: Services, request: requests.Create) -> requests.Created:
+    """Make a MiMei and link it."""
+    finding.check_free(services, request.name)
+    info = services.mimeis.info(
+        _hint(request.name), request.kind, app_type=request.app_type, extension=request.extension, mark=request.mark
+    )
+    services.mimeis.create(info, services.who)
+    return _link(services, request.name, Link(info.record.mimei_id, _VIEWS[request.view]))
+
+
+def _hint(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return ""  # A hint is text; the link keeps the bytes.
+
+
+def _link(services: Services, name: bytes, link: Link) -> requests.Created:
+    """Show a MiMei in the root, and tell the kernel, which may know that there was nothing."""
+    root = finding.root_of(services)
+    root.place_link(name, link, services.who)
+    services.live.invalidate(root.ino, name)
+    return requests.Created(name, show_mimei(link.mimei), services.mimeis.row(link.mimei).kind, lines.VIEWS[link.view])
+
+
+def remove(services: Services, request: requests.Remove) -> requests.Removed:
+    """Drop a link in the root."""
+    root, name = finding.root_of(services), request.name.strip(b"/")
+    try:
+        inode = root.child(name)
+    except NotFoundError:
+        raise NotFoundError(f"no entry {finding.show(name)} in the root; `mimei ls` lists them") from None
+    if not isinstance(inode.special, Link):
+        raise InvalidError(f"{finding.show(name)} is no MiMei but an ordinary file or directory; remove it in the mount")
+    root.drop_link(name, inode)
+    services.live.invalidate(root.ino, name)
+    return requests.Removed(name, show_mimei(inode.special.mimei))
+
+
+def info(services: Services, request: requests.Info) -> requests.MimeiFacts:
+    """All there is to say of a MiMei."""
+    found = finding.find(services, request.name)
+    row = services.mimeis.row(found.mimei)
+    signed = records.decode_known(_record(services, row.info))
+    if not isinstance(signed.record, records.Info):
+        raise InvalidError(f"{show_record(row.info)} is no Info record")
+    about, labels = signed.record, services.versions.labels(found.mimei)
+    last = services.versions.last(found.mimei)
+    released = services.versions.labelled(found.mimei, RELEASE) if RELEASE in labels else None
+    heads = services.live.database.scan(Table.HEADS, found.mimei)
+    return requests.MimeiFacts(
+        lines.mimei_line(services, found.mimei, found.name, found.view),
+        tuple(name for name, link in listing.root_links(services, b"") if link.mimei == found.mimei),
+        show_key(about.author),
+        about.app_type,
+        about.extension,
+        about.mark,
+        about.name_hint,
+        about.created_ns,
+        show_mimei(about.origin[0]) if about.origin else "",
+        show_record(about.origin[1]) if about.origin else "",
+        None if last is None else lines.one_version(services, last),
+        None if released is None else lines.one_version(services, released),
+        tuple(show_record(RecordId(key[32:])) for key, _ in heads),
+    )
+
+
+def _record(services: Services, record: RecordId) -> bytes:
+    """A record's bytes; one that the keeper has not stored yet comes later."""
+    live = services.live
+    try:
+        return live.blobs.get(BlobId(record))
+    except NotFoundError:
+        if live.position >= live.journal.position:
+            raise
+        return _later(services, lambda: live.blobs.get(BlobId(record)))
+
+
+def _later(services: Services, call: Callable[[], A]) -> A:
+    """What ``call`` gives once everything appended so far is stored."""
+    raise Later(services.live.journal.position - 1, lambda _: call())
+
+
+# Versions
+
+
+def backup(services: Services, request: requests.Backup) -> requests.BackedUp:
+    """Take a version."""
+    mimei = finding.find(services, request.name).mimei
+    before = services.versions.last(mimei)
+    label = request.label.removeprefix("@")
+    if label:
+        check_label(label)
+
+    def taken(info: VersionInfo) -> requests.BackedUp:
+        return requests.BackedUp(lines.one_version(services, info), before is None or before.record != info.record)
+
+    return then(lambda: services.versions.backup(mimei, request.memo, label), taken)
+
+
+def release(services: Services, request: requests.Release) -> requests.Versioned:
+    """Publish a version."""
+    mimei = finding.find(services, request.name).mimei
+    found = finding.version(services, mimei, request.version)
+    services.versions.release(mimei, found)
+    return requests.Versioned(lines.one_version(services, found))
+
+
+def label(services: Services, request: requests.Label) -> requests.Versioned:
+    """Give a version a free label."""
+    mimei = finding.find(services, request.name).mimei
+    found = finding.version(services, mimei, request.version)
+    services.versions.set_label(mimei, request.label.removeprefix("@"), found)
+    return requests.Versioned(lines.one_version(services, found))
+
+
+def move_label(services: Services, request: requests.MoveLabel) -> requests.Versioned:
+    """Give a version a label, wherever that was."""
+    mimei, text = finding.find(services, request.name).mimei, request.label.removeprefix("@")
+    check_label(text)
+    found = finding.version(services, mimei, request.version)
+    services.live.append(b"".join(services.versions.label_ops(mimei, text, found.record)))
+    return requests.Versioned(lines.one_version(services, found))
+
+
+def drop_label(services: Services, request: requests.DropLabel) -> requests.Versioned:
+    """Drop a label or the release."""
+    mimei, text = finding.find(services, request.name).mimei, request.label.removeprefix("@")
+    if text != RELEASE:
+        check_label(text)
+    found = services.versions.labelled(mimei, text)
+    services.versions.drop_label(mimei, text)
+    return requests.Versioned(lines.one_version(services, found))
+
+
+HANDLERS: dict[type[requests.Request[Any]], Callable[[Services, Any], msgspec.Struct]] = {
+    requests.Create: create,
+    requests.List: listing.ls,
+    requests.ListAll: listing.ls_all,
+    requests.Info: info,
+    requests.Backup: backup,
+    requests.Release: release,
+    requests.Label: label,
+    requests.MoveLabel: move_label,
+    requests.DropLabel: drop_label,
+    requests.Log: listing.log,
+    requests.Remove: remove,
+}

@@ -1,0 +1,363 @@
+"""Every request a node answers, and its reply: frozen values, told apart on the wire by a tag.
+
+IDs are in their printed form, names and paths are bytes, times nanoseconds, sizes bytes; versions are named as after an
+``@``. ``name`` is an entry of the root, a path through presents to a link, or the ID of a MiMei. Lists come in pages:
+``next`` of one reply is ``after`` of the request for the next, and empty on the last. Always true: each request class
+states its reply class; ``REQUESTS`` and ``REPLIES`` hold all there are.
+"""
+
+from typing import Generic, Literal, TypeVar, get_args
+
+import msgspec
+
+R = TypeVar("R")
+
+
+class Request(msgspec.Struct, Generic[R], frozen=True, forbid_unknown_fields=True):
+    """A request whose reply is an ``R``."""
+
+
+# What replies are made of
+
+
+class MimeiLine(msgspec.Struct, frozen=True):
+    """A MiMei in a list. ``view`` is "" where no link in the root shows it; ``number`` is 0 before the first version.
+
+    ``files`` and ``size`` are those of the newest version; ``changed`` says whether the present has changed since.
+    """
+
+    name: bytes
+    mimei: str
+    kind: str
+    view: str
+    number: int
+    time_ns: int
+    files: int
+    size: int
+    changed: bool
+
+
+class VersionLine(msgspec.Struct, frozen=True):
+    """A version in a list. ``fork`` is what tells it from others of its number, else ""; ``labels`` includes ``last``
+    and ``release``."""
+
+    number: int
+    fork: str
+    record: str
+    time_ns: int
+    writer: str
+    files: int
+    size: int
+    memo: str
+    labels: tuple[str, ...]
+    parents: tuple[str, ...]
+
+
+class ChangeLine(msgspec.Struct, frozen=True):
+    """What differs at a path: ``change`` is a word of :mod:`mimeifs.model.comparing`; sizes are None on a side where
+    there is nothing."""
+
+    path: bytes
+    change: str
+    old_size: int | None
+    new_size: int | None
+
+
+class HistoryLine(msgspec.Struct, frozen=True):
+    """A version in which a path differs from the one before; ``change`` says how; ``size`` is None where it went."""
+
+    version: VersionLine
+    change: str
+    size: int | None
+
+
+class RefLine(msgspec.Struct, frozen=True):
+    """How often one MiMei refers to another; ``record`` is the version referred to, "" for the newest."""
+
+    holder: str
+    holder_name: bytes
+    target: str
+    target_name: bytes
+    record: str
+    count: int
+
+
+# Requests, each with its reply
+
+
+class Created(msgspec.Struct, frozen=True, tag="created"):
+    """A MiMei that is there now."""
+
+    name: bytes
+    mimei: str
+    kind: str
+    view: str
+
+
+class Create(Request[Created], frozen=True, tag="create"):
+    """Make a MiMei and link it in the root. ``mark`` None draws one."""
+
+    name: bytes
+    kind: Literal["tree", "file"] = "tree"
+    view: Literal["all", "cur"] = "all"
+    extension: str = ""
+    app_type: str = "mimeifs"
+    mark: bytes | None = None
+
+
+class Mimeis(msgspec.Struct, frozen=True, tag="mimeis"):
+    """A page of MiMeis."""
+
+    mimeis: tuple[MimeiLine, ...]
+    next: bytes
+
+
+class List(Request[Mimeis], frozen=True, tag="ls"):
+    """The MiMeis linked in the root, by name."""
+
+    after: bytes = b""
+
+
+class ListAll(Request[Mimeis], frozen=True, tag="ls-all"):
+    """Every MiMei on the node, by ID, with one name each."""
+
+    after: bytes = b""
+
+
+class MimeiFacts(msgspec.Struct, frozen=True, tag="mimei-facts"):
+    """All there is to say of a MiMei. ``origin_mimei`` and ``origin_record`` are "" where it was not forked or split."""
+
+    line: MimeiLine
+    links: tuple[bytes, ...]
+    author: str
+    app_type: str
+    extension: str
+    mark: bytes
+    hint: str
+    created_ns: int
+    origin_mimei: str
+    origin_record: str
+    last: VersionLine | None
+    release: VersionLine | None
+    heads: tuple[str, ...]
+
+
+class Info(Request[MimeiFacts], frozen=True, tag="info"):
+    """What a MiMei is."""
+
+    name: bytes
+
+
+class BackedUp(msgspec.Struct, frozen=True, tag="backed-up"):
+    """The newest version; ``fresh`` unless it was there before."""
+
+    version: VersionLine
+    fresh: bool
+
+
+class Backup(Request[BackedUp], frozen=True, tag="backup"):
+    """Take a version, if the present has changed."""
+
+    name: bytes
+    memo: str = ""
+    label: str = ""
+
+
+class Versioned(msgspec.Struct, frozen=True, tag="versioned"):
+    """The version that was meant."""
+
+    version: VersionLine
+
+
+class Release(Request[Versioned], frozen=True, tag="release"):
+    """Publish a version."""
+
+    name: bytes
+    version: str = "last"
+
+
+class Label(Request[Versioned], frozen=True, tag="label"):
+    """Give a version a label that is free."""
+
+    name: bytes
+    label: str
+    version: str = "last"
+
+
+class MoveLabel(Request[Versioned], frozen=True, tag="move-label"):
+    """Give a version a label, taking it from whichever has it."""
+
+    name: bytes
+    label: str
+    version: str = "last"
+
+
+class DropLabel(Request[Versioned], frozen=True, tag="drop-label"):
+    """Drop a label, or ``release``; the version stays and is the reply."""
+
+    name: bytes
+    label: str
+
+
+class Versions(msgspec.Struct, frozen=True, tag="versions"):
+    """A page of versions, newest first."""
+
+    versions: tuple[VersionLine, ...]
+    next: bytes
+
+
+class Log(Request[Versions], frozen=True, tag="log"):
+    """The versions of a MiMei."""
+
+    name: bytes
+    after: bytes = b""
+
+
+class Changes(msgspec.Struct, frozen=True, tag="changes"):
+    """A page of differences, by path. ``old`` and ``new`` name what was compared; "cur" is the present."""
+
+    old: str
+    new: str
+    changes: tuple[ChangeLine, ...]
+    next: bytes
+
+
+class Diff(Request[Changes], frozen=True, tag="diff"):
+    """What differs between two versions, or a version and ``cur``."""
+
+    name: bytes
+    old: str = "last"
+    new: str = "cur"
+    after: bytes = b""
+
+
+class Histories(msgspec.Struct, frozen=True, tag="histories"):
+    """A page of the history of a path, newest first."""
+
+    versions: tuple[HistoryLine, ...]
+    next: bytes
+
+
+class History(Request[Histories], frozen=True, tag="history"):
+    """The distinct versions of one path."""
+
+    name: bytes
+    path: bytes
+    after: bytes = b""
+
+
+class Restored(msgspec.Struct, frozen=True, tag="restored"):
+    """What the present now shows; ``saved`` is the version that keeps what it showed before."""
+
+    version: VersionLine
+    saved: VersionLine | None
+
+
+class Restore(Request[Restored], frozen=True, tag="restore"):
+    """Bring the present, or a path in it (b"" is all), to what a version holds."""
+
+    name: bytes
+    version: str
+    path: bytes = b""
+
+
+class Fork(Request[Created], frozen=True, tag="fork"):
+    """A new MiMei that starts from a version of another."""
+
+    name: bytes
+    new: bytes
+    version: str = "last"
+
+
+class Split(Request[Created], frozen=True, tag="split"):
+    """Make a directory a MiMei of its own; a link stays."""
+
+    name: bytes
+    path: bytes
+    new: bytes = b""
+
+
+class Removed(msgspec.Struct, frozen=True, tag="removed"):
+    """The MiMei whose link went."""
+
+    name: bytes
+    mimei: str
+
+
+class Remove(Request[Removed], frozen=True, tag="rm"):
+    """Drop a link in the root; the MiMei stays."""
+
+    name: bytes
+
+
+class Refs(msgspec.Struct, frozen=True, tag="refs"):
+    """A page of counted references."""
+
+    refs: tuple[RefLine, ...]
+    next: bytes
+
+
+class ChangeRef(Request[Refs], frozen=True, tag="change-ref"):
+    """``holder`` refers to ``target`` ``count`` times more (below zero: fewer); ``version`` "" is the newest."""
+
+    holder: bytes
+    target: bytes
+    version: str = ""
+    count: int = 1
+
+
+class ListRefs(Request[Refs], frozen=True, tag="refs"):
+    """The references to a MiMei."""
+
+    name: bytes
+    after: bytes = b""
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    """Instead of a reply: the error's name in :mod:`mimeifs.api.errors`, and its message."""
+
+    error: str
+    message: str
+
+
+AnyRequest = (
+    Create
+    | List
+    | ListAll
+    | Info
+    | Backup
+    | Release
+    | Label
+    | MoveLabel
+    | DropLabel
+    | Log
+    | Diff
+    | History
+    | Restore
+    | Fork
+    | Split
+    | Remove
+    | ChangeRef
+    | ListRefs
+)
+AnyReply = (
+    Created
+    | Mimeis
+    | MimeiFacts
+    | BackedUp
+    | Versioned
+    | Versions
+    | Changes
+    | Histories
+    | Restored
+    | Removed
+    | Refs
+    | Failure
+)
+
+REQUESTS: tuple[type[Request[msgspec.Struct]], ...] = get_args(AnyRequest)
+REPLIES: tuple[type[msgspec.Struct], ...] = get_args(AnyReply)
+
+encode = msgspec.msgpack.encode
+decode_request = msgspec.msgpack.Decoder(AnyRequest).decode
+decode_reply = msgspec.msgpack.Decoder(AnyReply).decode

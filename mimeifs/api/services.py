@@ -1,0 +1,57 @@
+"""What handlers work on: the model's services, and on whose behalf.
+
+Always true: the same services answer a command over the socket and one that opened the store itself.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mimeifs.model.live import Live
+from mimeifs.model.mimeis import Mimeis
+from mimeifs.model.node import Who
+from mimeifs.model.versions import Versions
+from mimeifs.model.views import Views
+
+
+class Model(Protocol):
+    """What an engine has."""
+
+    @property
+    def live(self) -> Live:
+        """The present."""
+        ...
+
+    @property
+    def mimeis(self) -> Mimeis:
+        """The MiMeis."""
+        ...
+
+    @property
+    def versions(self) -> Versions:
+        """Their versions."""
+        ...
+
+    @property
+    def views(self) -> Views:
+        """The tree that people see."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The model, as one caller may use it."""
+
+    live: Live
+    mimeis: Mimeis
+    versions: Versions
+    views: Views
+    who: Who
+
+    def by(self, who: Who) -> "Services":
+        """The same for another caller."""
+        return replace(self, who=who)
+
+
+def services_of(model: Model, who: Who) -> Services:
+    """The services of an engine."""
+    return Services(model.live, model.mimeis, model.versions, model.views, who)
