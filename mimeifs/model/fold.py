@@ -17,6 +17,7 @@ import msgspec
 from mimeifs.ids import BlobId
 from mimeifs.model import state
 from mimeifs.model.entry import (
+    INLINE_XATTRS,
     Entry,
     Kind,
     LinkedInode,
@@ -26,6 +27,7 @@ from mimeifs.model.entry import (
     encode,
     encode_linked,
     encode_tree,
+    encode_xattrs,
 )
 from mimeifs.store import prolly
 from mimeifs.store.content import ContentRef
@@ -59,7 +61,7 @@ class Fold:
         self.overlay.put(Table.TREES, state.tree_key(self.tree), state.encode(row))
         self.overlay.clear(Table.CHANGED, state.tree_key(self.tree))
         root = decode(self.overlay.get(Table.ENTRIES, state.entry_key(0, U64.pack(row.root))) or b"")
-        tree = TreeRoot(self._directory_entry(root), row.links, row.linked_files, row.linked_bytes)
+        tree = TreeRoot(self._slim(self._directory_entry(root)), row.links, row.linked_files, row.linked_bytes)
         return self.blobs.put(encode_tree(tree)), tree
 
     def _changed(self) -> dict[int, set[bytes]]:
@@ -102,7 +104,7 @@ class Fold:
             entry = None if live == TOMBSTONE else self._sealed(directory, name, decode(live))
             old = prolly.get(self.blobs, row.base, name)
             totals = _minus_plus(totals, None if old is None else decode(old), entry)
-            changes.append((name, None if entry is None else encode(entry)))
+            changes.append((name, None if entry is None else encode(self._slim(entry))))
             if entry is None:
                 self.overlay.delete(Table.ENTRIES, key + name)
         if not changes:
@@ -119,6 +121,15 @@ class Fold:
             return self._file_entry(entry, Table.ENTRIES, key)
         self.overlay.delete(Table.ENTRIES, key)
         return entry
+
+    def _slim(self, entry: Entry) -> Entry:
+        """The entry with large extended attributes as a blob, as every entry of a version has them."""
+        if not entry.xattrs:
+            return entry
+        data = encode_xattrs(entry.xattrs)
+        return (
+            entry if len(data) <= INLINE_XATTRS else msgspec.structs.replace(entry, xattrs=(), xattr_blob=self.blobs.put(data))
+        )
 
     def _directory_entry(self, entry: Entry) -> Entry:
         if not entry.live:
@@ -153,11 +164,12 @@ class Fold:
                 self.overlay.delete(Table.LINKS, key)
             else:
                 inode = decode_linked(live)
-                new = LinkedInode(inode.nlink, self._sealed_link(inode.entry, key))
+                new = LinkedInode(inode.nlink, self._slim(self._sealed_link(inode.entry, key)))
             old = prolly.get(self.blobs, row.links, link)
             for value, sign in ((None if old is None else decode_linked(old), -1), (new, 1)):
-                files += sign * (value is not None)
-                size += sign * (value.entry.size if value is not None else 0)
+                if value is not None and value.entry.kind is Kind.FILE:
+                    files += sign
+                    size += sign * value.entry.size
             changes.append((link, None if new is None else encode_linked(new)))
         base = prolly.apply(self.blobs, self.blobs, row.links, changes) if changes else row.links
         return msgspec.structs.replace(row, links=base, linked_files=files, linked_bytes=size)

@@ -153,7 +153,10 @@ class Inode(Node):
         return [tree.mark(self.parent.home_number(), self.name)]
 
     def commit(self, ops: list[bytes]) -> int:
-        """Append one frame that changes this inode (and has marked it); returns its position."""
+        """Append one frame that changes this inode (and has marked it); returns its position. An inode without a name
+        or a row of its own is in memory only."""
+        if not ops:
+            return self.touched
         at = self.tree.live.append(b"".join(ops))
         self.stamp(at)
         return at
@@ -200,6 +203,9 @@ class Inode(Node):
             self.mode, self.uid, self.gid, self.atime_ns, self.mtime_ns, self.ctime_ns = before
             raise
 
+    def refresh(self) -> None:
+        """Follow the keeper's seals and folds; may raise ``Cold``, so it comes before anything is changed."""
+
     def touch(self) -> list[bytes]:
         """Operations that carry new times to rows of this inode's own."""
         return []
@@ -240,6 +246,7 @@ class Inode(Node):
         if len(encode_xattrs(xattrs)) > XATTR_MAX:
             raise TooLargeError(f"the attributes of one file have at most {XATTR_MAX} bytes together")
         self.tree.live.reserve(sum(len(value) for _, value in xattrs))
+        self.refresh()
         before = self.xattrs, self.xattr_blob, self.ctime_ns
         self.xattrs, self.xattr_blob, self.ctime_ns = xattrs, None, self.tree.live.now_ns()
         try:

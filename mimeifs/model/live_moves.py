@@ -9,7 +9,6 @@ from mimeifs.errors import ExistsError, InvalidError, IsADirError, NotADirError,
 from mimeifs.model import state
 from mimeifs.model.entry import Entry, Kind, encode
 from mimeifs.model.inode import Inode
-from mimeifs.model.live_file import LiveFile
 from mimeifs.model.node import RENAME_EXCHANGE, RENAME_NOREPLACE
 from mimeifs.store import operations
 from mimeifs.store.database import U64, Table
@@ -23,8 +22,7 @@ def link(directory: "LiveDir", name: bytes, inode: Inode) -> Inode:
     tree, live = directory.tree, directory.tree.live
     if not inode.nlink:
         raise NotFoundError("the file was deleted")
-    if isinstance(inode, LiveFile):
-        inode.refresh()
+    inode.refresh()
     now = live.now_ns()
     ops, number = directory.materialise()
     first: list[bytes] = []
@@ -63,6 +61,7 @@ def link(directory: "LiveDir", name: bytes, inode: Inode) -> Inode:
 def remove(directory: "LiveDir", name: bytes, inode: Inode) -> None:
     """Take a name away; the inode goes with its last one, or with its last handle."""
     live = directory.tree.live
+    inode.refresh()
     now = live.now_ns()
     ops, number = directory.materialise()
     subdirs = -1 if inode.kind is Kind.DIRECTORY else 0
@@ -74,12 +73,10 @@ def remove(directory: "LiveDir", name: bytes, inode: Inode) -> None:
 
 
 def _lose_name(directory: "LiveDir", name: bytes, inode: Inode, now: int) -> list[bytes]:
-    """Operations on the inode itself when it loses a name. It must still be as it was if the append fails."""
+    """Operations on the inode itself, refreshed, when it loses a name. It is as it was if the append fails."""
     live, tree = directory.tree.live, directory.tree
     before = inode.nlink, inode.ctime_ns
     last = inode.kind is Kind.DIRECTORY or inode.nlink == 1
-    if isinstance(inode, LiveFile):
-        inode.refresh()
     inode.nlink = 0 if last else inode.nlink - 1
     inode.ctime_ns = now
     live.prepare(undo=lambda: _restore(inode, before))
@@ -162,9 +159,10 @@ def _check_replaceable(inode: Inode, old: Inode) -> None:
 
 def _move(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", new_name: bytes, old: Inode | None) -> None:
     live, tree = source.tree.live, source.tree
+    inode.refresh()
+    if old is not None:
+        old.refresh()
     now = live.now_ns()
-    if isinstance(inode, LiveFile):
-        inode.refresh()
     ops, from_number = source.materialise()
     more, to_number = target.materialise()
     moving = int(inode.kind is Kind.DIRECTORY)
@@ -218,10 +216,9 @@ def _exchange(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", n
     _check_not_below(inode, target)
     _check_not_below(old, source)
     live, tree = source.tree.live, source.tree
+    inode.refresh()
+    old.refresh()
     now = live.now_ns()
-    for each in (inode, old):
-        if isinstance(each, LiveFile):
-            each.refresh()
     ops, from_number = source.materialise()
     more, to_number = target.materialise()
     ops = [*ops, *more, tree.mark(from_number, name), tree.mark(to_number, new_name)]

@@ -73,7 +73,7 @@ class JournalWriter:
     def append(self, *pieces: bytes) -> int:
         """Append one frame made of ``pieces``; returns its position. Raises ``CapacityError``, having appended nothing."""
         size = sum(map(len, pieces))
-        if size > MAX_PAYLOAD:
+        if not 0 < size <= MAX_PAYLOAD:
             raise ValueError(f"journal frame of {size} bytes")
         if self._offset + size + 2 * FRAME_SIZE > SEGMENT_SIZE:
             self._roll()
@@ -160,7 +160,7 @@ class JournalReader:
         size, checksum = _FRAME.unpack(os.pread(fd, FRAME_SIZE, offset).ljust(FRAME_SIZE, b"\0"))
         if size == _END and checksum == _checksum(at, b"end"):
             return b"", (number + 1) * SEGMENT_SIZE + HEADER_SIZE
-        if not size or size > MAX_PAYLOAD or offset + size > SEGMENT_SIZE:
+        if not size or size > MAX_PAYLOAD or offset + FRAME_SIZE + size > SEGMENT_SIZE:
             return None
         payload = os.pread(fd, size, offset + FRAME_SIZE)
         if len(payload) != size or checksum != _checksum(at, payload):
