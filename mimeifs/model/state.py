@@ -61,11 +61,19 @@ class LabelRow(msgspec.Struct, frozen=True, array_like=True):
     time_ns: int
 
 
+class RefRow(msgspec.Struct, frozen=True, array_like=True):
+    """How often a holder refers to a target, and how many records have said so; stays at a count of 0."""
+
+    count: int
+    sequence: int
+
+
 encode = msgspec.msgpack.encode
 decode_mimei = msgspec.msgpack.Decoder(MimeiRow).decode
 decode_tree = msgspec.msgpack.Decoder(TreeRow).decode
 decode_version = msgspec.msgpack.Decoder(VersionRow).decode
 decode_label = msgspec.msgpack.Decoder(LabelRow).decode
+decode_ref = msgspec.msgpack.Decoder(RefRow).decode
 
 
 def tree_key(tree: int) -> bytes:

@@ -1,0 +1,29 @@
+"""The check of a whole store, stage by stage."""
+
+from collections.abc import Iterator
+
+from mimeifs.model.checking.findings import Depth, Finding, Progress, Report, silent
+from mimeifs.model.checking.presents import Presents
+from mimeifs.model.checking.rows import check_extents, check_numbers
+from mimeifs.model.checking.signed import SignedRows
+from mimeifs.model.checking.stored import check_packs
+from mimeifs.model.checking.trees import Trees
+from mimeifs.store.database import Database
+from mimeifs.store.interfaces import BlobSource
+from mimeifs.store.storage import Storage
+
+
+def check(
+    database: Database, blobs: BlobSource, storage: Storage, depth: Depth = Depth.FULL, report: Report = silent
+) -> Iterator[Finding]:
+    """Everything that does not fit in a store, as of the last replay. ``blobs`` must wait for its disk, not raise ``Cold``."""
+    damaged: set[bytes] = set()
+    if depth is Depth.FULL:
+        yield from check_packs(database, blobs, storage, damaged, report)
+    trees = Trees(database, blobs, frozenset(damaged))
+    yield from SignedRows(database, blobs, trees, report).run()
+    report(Progress("presents", 0, 1))
+    yield from Presents(database, blobs, trees).run()
+    yield from check_extents(database, storage)
+    yield from check_numbers(database)
+    report(Progress("presents", 1, 1))
