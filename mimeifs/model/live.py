@@ -24,7 +24,7 @@ from mimeifs.model import state
 from mimeifs.model.entry import LinkedInode, decode_linked
 from mimeifs.store import operations, prolly
 from mimeifs.store.database import U64, Database, Table
-from mimeifs.store.interfaces import BlobSource
+from mimeifs.store.interfaces import ReadsAhead
 from mimeifs.store.journal import JournalReader
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Live:
         database: Database,
         journal: Appender,
         reader: JournalReader,
-        blobs: BlobSource,
+        blobs: ReadsAhead,
         clock: Clock,
         key: bytes,
     ) -> None:
@@ -106,7 +106,7 @@ class Live:
         self._key = key
         self._next_file = 1 + max(_last(database, Table.FILES), _last(database, Table.EXTENTS), _last(database, Table.ORPHANS))
         self._next_dir = 1 + max(_last(database, Table.DIRS), _last(database, Table.PARENTS))
-        self._recent: dict[tuple[Table, bytes], bytes | None] = {}
+        self._recent: dict[tuple[Table, bytes], tuple[int, bytes | None]] = {}
         self._prepared: list[tuple[Callable[[int], None] | None, Callable[[], None] | None]] = []
         self._fading: deque[tuple[int, Callable[[], object]]] = deque()
         self.reserve: Callable[[int], None] = _plenty
@@ -152,10 +152,8 @@ class Live:
 
     def move_ino(self, ino: int, source: tuple[int, bytes] | None, target: tuple[int, bytes] | None) -> list[bytes]:
         """Operations that carry an inode's number from one (parent's number, name) to another; ``None`` is nowhere."""
-        ops = []
+        ops = [] if source is None else self.free_place(source)
         natural = target is not None and self.natural_ino(*target) == ino
-        if source is not None and self.small_row(Table.INODES, U64.pack(source[0]) + source[1]) is not None:
-            ops.append(self.set_small(Table.INODES, U64.pack(source[0]) + source[1], None))
         if target is not None and not natural:
             ops.append(self.set_small(Table.INODES, U64.pack(target[0]) + target[1], U64.pack(ino)))
         taken = self.small_row(Table.TAKEN, U64.pack(ino)) is not None
@@ -165,18 +163,23 @@ class Live:
             ops.append(self.set_small(Table.TAKEN, U64.pack(ino), b""))
         return ops
 
+    def free_place(self, place: tuple[int, bytes]) -> list[bytes]:
+        """Operations after which (parent's number, name) stands for its natural number again."""
+        key = U64.pack(place[0]) + place[1]
+        return [] if self.small_row(Table.INODES, key) is None else [self.set_small(Table.INODES, key, None)]
+
     # Small rows: those without an inode in memory that would pin them
 
     def small_row(self, table: Table, key: bytes) -> bytes | None:
         """A row as of now."""
         recent = self._recent
         if recent and (table, key) in recent:
-            return recent[table, key]
+            return recent[table, key][1]
         return self.database.get(table, key)
 
     def small_scan(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows as of now whose key begins with ``prefix``, ascending; the table must not change meanwhile."""
-        recent = {key: value for (where, key), value in self._recent.items() if where is table and key.startswith(prefix)}
+        recent = {key: row[1] for (where, key), row in self._recent.items() if where is table and key.startswith(prefix)}
         if not recent:
             yield from self.database.scan(table, prefix)
             return
@@ -192,8 +195,8 @@ class Live:
         return operations.delete(table, key) if value is None else operations.put(table, key, value)
 
     def _set_small(self, table: Table, key: bytes, value: bytes | None, at: int) -> None:
-        self._recent[table, key] = value
-        self.fade(at, partial(self._forget_small, table, key, value))
+        self._recent[table, key] = at, value
+        self.fade(at, partial(self._forget_small, table, key, at))
 
     # Appending
 
@@ -223,9 +226,10 @@ class Live:
                     done(at)
         return at
 
-    def _forget_small(self, table: Table, key: bytes, value: bytes | None) -> None:
-        if self._recent.get((table, key)) == value:
-            self._recent.pop((table, key), None)
+    def _forget_small(self, table: Table, key: bytes, at: int) -> None:
+        known = self._recent.get((table, key))
+        if known is not None and known[0] == at:
+            del self._recent[table, key]
 
     def fade(self, at: int, forget: Callable[[], object]) -> None:
         """Call ``forget`` once the frame at ``at`` is in LMDB as this process sees it."""

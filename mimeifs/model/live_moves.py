@@ -169,7 +169,7 @@ def _move(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", new_n
     lost = int(old is not None and old.kind is Kind.DIRECTORY)
     losing = [] if old is None else _lose_name(target, new_name, old, now)
     ops = [*ops, *more, *losing, source.gone(name), tree.mark(from_number, name), tree.mark(to_number, new_name)]
-    ops += _settle(inode, source, name, target, new_name, now)
+    ops += [*live.free_place((source.ino, name)), *_settle(inode, target, new_name, now)]
     if source is target:
         ops.append(source.touch_at(now, -lost))
     else:
@@ -186,9 +186,9 @@ def _move(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", new_n
         target.changed(at, now, moving - lost)
 
 
-def _settle(inode: Inode, source: "LiveDir", name: bytes, target: "LiveDir", new_name: bytes, now: int) -> list[bytes]:
-    """Operations that write the inode's row at its new name; its old one is the caller's."""
-    live = source.tree.live
+def _settle(inode: Inode, target: "LiveDir", new_name: bytes, now: int) -> list[bytes]:
+    """Operations that write the inode's row and number at its new name; its old one is the caller's."""
+    live = target.tree.live
     number = target.home_number()
     before = inode.ctime_ns
     inode.ctime_ns = now
@@ -198,7 +198,7 @@ def _settle(inode: Inode, source: "LiveDir", name: bytes, target: "LiveDir", new
         row = operations.put(Table.ENTRIES, key, encode(Entry(Kind.HARD, link_id=inode.link_id)))
         return [row, *inode.row(), *inode.touch()]
     ops = [operations.put(Table.ENTRIES, key, encode(inode.entry())), *inode.touch()]
-    ops += live.move_ino(inode.ino, (source.ino, name), (target.ino, new_name))
+    ops += live.move_ino(inode.ino, None, (target.ino, new_name))
     if inode.kind is Kind.DIRECTORY and inode.entry().live:
         ops.append(operations.put(Table.PARENTS, U64.pack(inode.entry().live), state.parent_row(number, new_name)))
     return ops
@@ -222,8 +222,9 @@ def _exchange(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", n
     ops, from_number = source.materialise()
     more, to_number = target.materialise()
     ops = [*ops, *more, tree.mark(from_number, name), tree.mark(to_number, new_name)]
-    ops += _settle(inode, source, name, target, new_name, now)
-    ops += _settle(old, target, new_name, source, name, now)
+    # Both places are given up before either is taken: the operations of one must not undo the other's.
+    ops += [*live.free_place((source.ino, name)), *live.free_place((target.ino, new_name))]
+    ops += [*_settle(inode, target, new_name, now), *_settle(old, source, name, now)]
     gain = int(inode.kind is Kind.DIRECTORY) - int(old.kind is Kind.DIRECTORY)
     if source is target:
         ops.append(source.touch_at(now))
