@@ -179,10 +179,15 @@ class Inode(Node):
 
     def leave(self) -> bool:
         """See ``Node``."""
-        if self.pinned or self.lookups or self.handles or self.link_id or self.parent is None:
+        if self.pinned or self.lookups or self.handles:
             return False
-        self.parent.forget(self.name)
-        self.tree.live.nodes.pop(self.ino, None)
+        nodes = self.tree.live.nodes
+        if self.nlink:
+            if self.link_id or self.parent is None:
+                return False
+            self.parent.forget(self.name)
+        if nodes.get(self.ino) is self:
+            del nodes[self.ino]
         return True
 
     # Attributes

@@ -51,9 +51,10 @@ class Appender(Protocol):
 
 
 class LiveTree:
-    """The present of one MiMei."""
+    """The present of one MiMei. ``seed`` numbers the inodes of the names in its root, and of its hard links; a restored
+    tree has another one than before, so that no number means two things."""
 
-    __slots__ = ("__weakref__", "cut_at", "dirty", "linked", "live", "mimei", "number", "root", "single")
+    __slots__ = ("__weakref__", "cut_at", "dirty", "linked", "live", "mimei", "number", "root", "seed", "single")
 
     def __init__(self, live: "Live", number: int, mimei: MimeiId) -> None:
         self.live = live
@@ -63,6 +64,7 @@ class LiveTree:
         self.dirty = False
         self.linked: dict[int, Inode] = {}
         self.root: LiveDir
+        self.seed = 0
         self.single = False
 
     def mark(self, directory: int, name: bytes) -> bytes:
@@ -72,8 +74,7 @@ class LiveTree:
 
     def linked_entry(self, link_id: int) -> LinkedInode:
         """A hard-linked inode as the reader's moment has it; raises ``NotFoundError``."""
-        database = self.live.database
-        row = database.get(Table.LINKS, state.link_key(self.number, link_id))
+        row = self.live.small_row(Table.LINKS, state.link_key(self.number, link_id))
         if row is None:
             tree = self.live.small_row(Table.TREES, state.tree_key(self.number))
             row = prolly.get(self.live.blobs, state.decode_tree(tree or b"").links, U64.pack(link_id))
@@ -188,6 +189,12 @@ class Live:
             value = merged[key]
             if value is not None:
                 yield key, value
+
+    def small_scan_back(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """As :meth:`small_scan`, descending."""
+        if any(where is table and key.startswith(prefix) for where, key in self._recent):
+            return reversed(list(self.small_scan(table, prefix)))
+        return self.database.scan_back(table, prefix)
 
     def set_small(self, table: Table, key: bytes, value: bytes | None) -> bytes:
         """The operation that sets the row; it counts from the next successful :meth:`append` on."""

@@ -123,21 +123,22 @@ class LiveDir(Inode):
         """Bring a stored entry into memory."""
         tree, live = self.tree, self.tree.live
         if entry.kind is Kind.HARD:
-            inode: Inode = self._adopt_linked(name, entry.link_id)
+            inode: Inode = self.adopt_linked(name, entry.link_id)
         else:
-            inode = make_inode(tree, live.known_ino(self.ino, name), entry)
+            inode = make_inode(tree, live.known_ino(self.seed, name), entry)
             inode.parent, inode.name = self, name
             live.nodes[inode.ino] = inode
         self.keep(name, inode)
         return inode
 
-    def _adopt_linked(self, name: bytes, link_id: int) -> Inode:
+    def adopt_linked(self, name: bytes, link_id: int) -> Inode:
+        """Bring the hard-linked inode of that number, which has ``name`` here, into memory."""
         tree, live = self.tree, self.tree.live
         known = tree.linked.get(link_id)
         if known is not None:
             return known
         linked = tree.linked_entry(link_id)
-        inode = make_inode(tree, live.known_ino(tree.root.ino, b"\0" + U64.pack(link_id)), linked.entry)
+        inode = make_inode(tree, live.known_ino(tree.seed, b"\0" + U64.pack(link_id)), linked.entry)
         inode.link_id, inode.nlink = link_id, linked.nlink
         inode.parent, inode.name = self, name
         tree.linked[link_id] = inode
@@ -149,6 +150,20 @@ class LiveDir(Inode):
         if self._sorted is not None and name not in self.children:
             insort(self._sorted, name)
         self.children[name] = inode
+
+    @property
+    def seed(self) -> int:
+        """What the inode numbers of the names in it are made from."""
+        return self.ino if self.parent is not None else self.tree.seed
+
+    def succeed(self, old: "LiveDir") -> None:
+        """Take over what surfaces know of the root directory that stood here before."""
+        self.lookups, old.lookups = old.lookups, 0
+
+    def empty_out(self) -> None:
+        """Memory of a directory that is gone with all it held, whose rows are gone too."""
+        self.number, self.base, self.totals, self.subdirs = 0, prolly.EMPTY_ROOT, Totals(), 0
+        self.children, self._removed, self._sorted, self.complete = {}, {}, None, True
 
     def forget(self, name: bytes) -> None:
         """Let memory drop a name whose inode is not pinned."""
@@ -258,7 +273,7 @@ class LiveDir(Inode):
 
     def touch(self) -> list[bytes]:
         """See ``Inode``."""
-        if not self.number:
+        if not self.number or not self.nlink:
             return []
         return [operations.touch_dir(self.number, self.mtime_ns, self.ctime_ns, self.subdirs)]
 
@@ -338,7 +353,7 @@ class LiveDir(Inode):
         """See ``Node``."""
         self._check_new(name)
         live = self.tree.live
-        ino, ino_ops = live.fresh_ino(self.ino, name)
+        ino, ino_ops = live.fresh_ino(self.seed, name)
         entry = self._new_entry(Kind.FILE, mode, who)
         inode = LiveFile(self.tree, ino, entry)
         inode.number = live.new_file()
@@ -350,7 +365,7 @@ class LiveDir(Inode):
         """See ``Node``."""
         self._check_new(name)
         live = self.tree.live
-        ino, ino_ops = live.fresh_ino(self.ino, name)
+        ino, ino_ops = live.fresh_ino(self.seed, name)
         entry = self._new_entry(Kind.DIRECTORY, mode, who)
         inode = LiveDir(self.tree, ino, entry)
         inode.number, inode.complete = live.new_dir(), True
@@ -379,7 +394,7 @@ class LiveDir(Inode):
 
     def _plain(self, name: bytes, kind: Kind, mode: int, who: Who, *, target: bytes = b"", rdev: int = 0) -> Inode:
         self._check_new(name)
-        ino, ino_ops = self.tree.live.fresh_ino(self.ino, name)
+        ino, ino_ops = self.tree.live.fresh_ino(self.seed, name)
         entry = self._new_entry(kind, mode, who, target=target, rdev=rdev)
         inode = Inode(self.tree, ino, entry)
         return self._enter(name, entry, [], inode, ino_ops)
@@ -387,7 +402,7 @@ class LiveDir(Inode):
     def place(self, name: bytes, entry: Entry) -> Inode:
         """Put a whole entry (a link to a MiMei, something restored) under a new name."""
         self._check_new(name)
-        ino, ino_ops = self.tree.live.fresh_ino(self.ino, name)
+        ino, ino_ops = self.tree.live.fresh_ino(self.seed, name)
         inode = make_inode(self.tree, ino, entry)
         now = self.tree.live.now_ns()
         return self._enter(name, msgspec.structs.replace(entry, mtime_ns=now), [], inode, ino_ops)

@@ -37,7 +37,7 @@ def link(directory: "LiveDir", name: bytes, inode: Inode) -> Inode:
             *home_ops,
             operations.put(Table.ENTRIES, key, encode(Entry(Kind.HARD, link_id=link_id))),
             tree.mark(home, inode.name),
-            *live.move_ino(inode.ino, (old.ino, inode.name), (tree.root.ino, b"\0" + U64.pack(link_id))),
+            *live.move_ino(inode.ino, (old.seed, inode.name), (tree.seed, b"\0" + U64.pack(link_id))),
         ]
     before = inode.nlink, inode.ctime_ns, inode.link_id, inode.marked
     inode.nlink += 1
@@ -66,13 +66,13 @@ def remove(directory: "LiveDir", name: bytes, inode: Inode) -> None:
     ops, number = directory.materialise()
     subdirs = -1 if inode.kind is Kind.DIRECTORY else 0
     ops = [*ops, directory.gone(name), directory.tree.mark(number, name), directory.touch_at(now, subdirs)]
-    ops += _lose_name(directory, name, inode, now)
+    ops += lose_name(directory, name, inode, now)
     at = live.append(b"".join(ops))
     _lost(directory, name, inode, at)
     directory.changed(at, now, subdirs)
 
 
-def _lose_name(directory: "LiveDir", name: bytes, inode: Inode, now: int) -> list[bytes]:
+def lose_name(directory: "LiveDir", name: bytes, inode: Inode, now: int) -> list[bytes]:
     """Operations on the inode itself, refreshed, when it loses a name. It is as it was if the append fails."""
     live, tree = directory.tree.live, directory.tree
     before = inode.nlink, inode.ctime_ns
@@ -85,9 +85,9 @@ def _lose_name(directory: "LiveDir", name: bytes, inode: Inode, now: int) -> lis
     if inode.link_id:
         key = state.link_key(tree.number, inode.link_id)
         gone = [operations.put(Table.LINKS, key, b""), tree.mark(state.LINKS_DIR, U64.pack(inode.link_id))]
-        gone += live.move_ino(inode.ino, (tree.root.ino, b"\0" + U64.pack(inode.link_id)), None)
+        gone += live.move_ino(inode.ino, (tree.seed, b"\0" + U64.pack(inode.link_id)), None)
     else:
-        gone = live.move_ino(inode.ino, (directory.ino, name), None)
+        gone = live.move_ino(inode.ino, (directory.seed, name), None)
     return [*gone, *inode.unlinked()]
 
 
@@ -167,9 +167,9 @@ def _move(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", new_n
     more, to_number = target.materialise()
     moving = int(inode.kind is Kind.DIRECTORY)
     lost = int(old is not None and old.kind is Kind.DIRECTORY)
-    losing = [] if old is None else _lose_name(target, new_name, old, now)
+    losing = [] if old is None else lose_name(target, new_name, old, now)
     ops = [*ops, *more, *losing, source.gone(name), tree.mark(from_number, name), tree.mark(to_number, new_name)]
-    ops += [*live.free_place((source.ino, name)), *_settle(inode, target, new_name, now)]
+    ops += [*live.free_place((source.seed, name)), *_settle(inode, target, new_name, now)]
     if source is target:
         ops.append(source.touch_at(now, -lost))
     else:
@@ -198,7 +198,7 @@ def _settle(inode: Inode, target: "LiveDir", new_name: bytes, now: int) -> list[
         row = operations.put(Table.ENTRIES, key, encode(Entry(Kind.HARD, link_id=inode.link_id)))
         return [row, *inode.row(), *inode.touch()]
     ops = [operations.put(Table.ENTRIES, key, encode(inode.entry())), *inode.touch()]
-    ops += live.move_ino(inode.ino, None, (target.ino, new_name))
+    ops += live.move_ino(inode.ino, None, (target.seed, new_name))
     if inode.kind is Kind.DIRECTORY and inode.entry().live:
         ops.append(operations.put(Table.PARENTS, U64.pack(inode.entry().live), state.parent_row(number, new_name)))
     return ops
@@ -223,7 +223,7 @@ def _exchange(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", n
     more, to_number = target.materialise()
     ops = [*ops, *more, tree.mark(from_number, name), tree.mark(to_number, new_name)]
     # Both places are given up before either is taken: the operations of one must not undo the other's.
-    ops += [*live.free_place((source.ino, name)), *live.free_place((target.ino, new_name))]
+    ops += [*live.free_place((source.seed, name)), *live.free_place((target.seed, new_name))]
     ops += [*_settle(inode, target, new_name, now), *_settle(old, source, name, now)]
     gain = int(inode.kind is Kind.DIRECTORY) - int(old.kind is Kind.DIRECTORY)
     if source is target:

@@ -4,7 +4,7 @@ A MiMei's row says what its signed Info says, and where its present is. Always t
 given, stays; the author's key made every Info here, through a device key that a delegation allows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +25,12 @@ from mimeifs.store.database import U32, U64, Table
 from mimeifs.store.overlay import DirRow
 
 KINDS: tuple[Literal["tree", "file"], ...] = ("tree", "file")
+MoreOps = Callable[[LiveTree], Iterable[bytes]]
 MakeRoot = Callable[[LiveTree, int, Entry], LiveDir]
+
+
+def _no_more(_tree: LiveTree) -> Iterable[bytes]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class Mimeis:
         """Give a tree its root directory, from the root's entry with the directory's number, and enter it."""
         root = self.make_root(tree, self.root_ino(tree.mimei), entry)
         root.name = U64.pack(root.number)
+        tree.seed = self.live.natural_ino(root.ino, b"\0seat" + root.name)
         tree.root = root
         self.live.nodes[root.ino] = root
         self.live.trees[tree.number] = tree
@@ -116,18 +122,19 @@ class Mimeis:
             raise ExistsError(f"this MiMei exists already: {show_mimei(record.mimei_id)}; choose another mark")
         return records.sign(record, self.signer.device)
 
-    def create(self, info: records.Signed[records.Info], who: Who, tree: TreeRoot | None = None) -> LiveTree:
-        """Make the MiMei that ``info`` describes, its present empty or as ``tree``. One frame, so it is there whole or
-        not at all."""
+    def create(
+        self, info: records.Signed[records.Info], who: Who, tree: TreeRoot | None = None, more: MoreOps = _no_more
+    ) -> LiveTree:
+        """Make the MiMei that ``info`` describes, its present empty or as ``tree``. One frame, with the operations that
+        ``more`` gives for the new present, so it is there whole or not at all."""
         now = self.live.now_ns()
         empty = Entry(Kind.DIRECTORY, 0o755, who.uid, who.gid, now, now, root=prolly.EMPTY_ROOT)
         content = TreeRoot(empty, prolly.EMPTY_ROOT) if tree is None else tree
         number, directory = self._next_tree, self.live.new_dir()
-        at = self.live.append(
-            b"".join([*self._row_ops(info, number), *self.root_ops(number, info.record.mimei_id, directory, content)])
-        )
-        self._next_tree += 1
         present = LiveTree(self.live, number, info.record.mimei_id)
+        ops = [*self._row_ops(info, number), *self.root_ops(number, info.record.mimei_id, directory, content)]
+        at = self.live.append(b"".join([*ops, *more(present)]))
+        self._next_tree += 1
         present.single = info.record.kind == "file"
         root = self.seat(present, msgspec.structs.replace(content.entry, live=directory))
         root.touched = at

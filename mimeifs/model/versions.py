@@ -71,7 +71,7 @@ class Versions:
 
     def newest_first(self, mimei: MimeiId) -> Iterator[VersionInfo]:
         """Every version, highest number first; nothing may change meanwhile."""
-        for key, value in self._live.database.scan_back(Table.VERSIONS, mimei):
+        for key, value in self._live.small_scan_back(Table.VERSIONS, mimei):
             number, record = state.split_version(key)
             yield VersionInfo(mimei, number, record, state.decode_version(value))
 
@@ -87,7 +87,7 @@ class Versions:
     def by_number(self, mimei: MimeiId, number: int, prefix: str = "") -> VersionInfo:
         """The version of that number, the one whose record begins with ``prefix`` (hex); raises ``NotFoundError``."""
         start = state.version_key(mimei, number, RecordId(b""))
-        for key, value in self._live.database.scan(Table.VERSIONS, start):
+        for key, value in self._live.small_scan(Table.VERSIONS, start):
             record = state.split_version(key)[1]
             if record.hex().startswith(prefix):
                 return VersionInfo(mimei, number, record, state.decode_version(value))

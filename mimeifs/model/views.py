@@ -336,6 +336,12 @@ class PresentDir(LiveDir):
         self.views = views
         self.link_inode: Inode | None = None
 
+    def succeed(self, old: LiveDir) -> None:
+        """See ``LiveDir``."""
+        super().succeed(old)
+        if isinstance(old, PresentDir):
+            self.link_inode = old.link_inode
+
     def lookup(self, name: bytes) -> Node:
         """See ``Node``; an entry of its own goes before an ``@`` name."""
         try:

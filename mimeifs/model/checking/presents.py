@@ -12,10 +12,21 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from mimeifs.errors import IntegrityError, MimeiError, NotFoundError
+from mimeifs.ids import blob_id
 from mimeifs.model import state
 from mimeifs.model.checking.findings import Fault, Finding, show_path
 from mimeifs.model.checking.trees import Trees, rows_of
-from mimeifs.model.entry import Entry, Kind, LinkedInode, decode, decode_linked, encode, encode_linked
+from mimeifs.model.entry import (
+    INLINE_XATTRS,
+    Entry,
+    Kind,
+    LinkedInode,
+    decode,
+    decode_linked,
+    encode,
+    encode_linked,
+    encode_xattrs,
+)
 from mimeifs.model.fold import TOMBSTONE
 from mimeifs.store.database import U32, U64, Database, Table
 from mimeifs.store.interfaces import BlobSource
@@ -79,6 +90,7 @@ class Presents:
 
     def sealed(self, entry: Entry, stirred: set[int]) -> Entry | None:
         """What a fold would make of an entry that was not noted as changed; None where it has changed for certain."""
+        entry = slim(entry)
         if not entry.live:
             return entry
         if entry.kind is Kind.DIRECTORY:
@@ -236,6 +248,14 @@ class _Present:
         expected = None if linked is None or sealed is None else encode_linked(LinkedInode(linked.nlink, sealed))
         if expected != under or (linked is not None and sealed is None):
             yield Finding(Fault.WRONG, where, "it changed, and the next version would miss it")
+
+
+def slim(entry: Entry) -> Entry:
+    """The entry with large extended attributes named by their digest, as versions have them."""
+    data = encode_xattrs(entry.xattrs) if entry.xattrs else b""
+    if len(data) <= INLINE_XATTRS:
+        return entry
+    return msgspec.structs.replace(entry, xattrs=(), xattr_blob=blob_id(data))
 
 
 def layered(over: Iterator[tuple[bytes, bytes]], under: Iterator[tuple[bytes, bytes]]) -> Iterator[Layered]:

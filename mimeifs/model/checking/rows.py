@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from mimeifs.model.checking.findings import Fault, Finding
+from mimeifs.store import journal
 from mimeifs.store.database import U64, Database, Table
 from mimeifs.store.extents import ZEROS, position
-from mimeifs.store.journal import SEGMENT_SIZE, segments
 from mimeifs.store.overlay import read_extents, read_file
 from mimeifs.store.storage import Storage
 
@@ -22,7 +22,7 @@ def check_extents(database: Database, storage: Storage) -> Iterator[Finding]:
         if counts[segment] != stored.get(segment, 0):
             problem = f"{counts[segment]} extents point into it, its count says {stored.get(segment, 0)}"
             yield Finding(Fault.WRONG, f"journal segment {segment:x}", problem)
-    present = set(segments(storage.journal))
+    present = set(journal.segments(storage.journal))
     for segment in sorted(counts.keys() - present):
         yield Finding(Fault.MISSING, f"journal segment {segment:x}", f"{counts[segment]} extents point into it")
 
@@ -37,8 +37,8 @@ def _check_file(database: Database, file: int, end: int, counts: Counter[int]) -
         stop = start + length
         at = position(address)
         if not address & ZEROS:
-            counts[at // SEGMENT_SIZE] += 1
-            if at + length > end or at // SEGMENT_SIZE != (at + length - 1) // SEGMENT_SIZE:
+            counts[at // journal.SEGMENT_SIZE] += 1
+            if at + length > end or at // journal.SEGMENT_SIZE != (at + length - 1) // journal.SEGMENT_SIZE:
                 yield Finding(Fault.WRONG, where, f"its bytes at {start} lie outside the journal")
     if row is not None and stop > row.size:
         yield Finding(Fault.WRONG, where, f"extents reach to {stop}, its size is {row.size}")

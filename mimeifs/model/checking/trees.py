@@ -63,8 +63,8 @@ class Trees:
         try:
             for key, value in rows_of(self.blobs, links):
                 linked = decode_linked(value)
-                found += 1
-                total += linked.entry.size
+                found += linked.entry.kind is Kind.FILE
+                total += linked.entry.size if linked.entry.kind is Kind.FILE else 0
                 yield from self.linked(linked, where, key)
         except (IntegrityError, NotFoundError) as error:
             yield _unreadable(error, where, links)
