@@ -32,16 +32,17 @@ from mimeifs.model.entry import (
 from mimeifs.store import prolly
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import U64, Table
+from mimeifs.store.extents import ExtentMap
 from mimeifs.store.overlay import DirRow, FileRow, Overlay, Totals, decode_dir
 from mimeifs.store.packwriter import PackWriter
 
 TOMBSTONE = b""
-Seal = Callable[[int, FileRow], ContentRef]
+Seal = Callable[[FileRow, ExtentMap], ContentRef]
 
 
 @dataclass(slots=True)
 class Fold:
-    """One fold of one tree at journal position ``at``; ``seal(file number, row)`` stores a file's present content."""
+    """One fold of one tree at journal position ``at``; ``seal(row, extents)`` stores a file's present content."""
 
     overlay: Overlay
     blobs: PackWriter
@@ -144,7 +145,7 @@ class Fold:
         row = self.overlay.file(entry.live)
         if row is None:
             raise RuntimeError(f"live entry without a file row: {entry.live}")
-        content = self.seal(entry.live, row)
+        content = self.seal(row, self.overlay.extents(entry.live))
         self.overlay.rebase(entry.live, content, self.at)
         self.overlay.put(Table.DOOMED, U64.pack(self.at) + U64.pack(entry.live), bytes([table]) + key)
         return msgspec.structs.replace(

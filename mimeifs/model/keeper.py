@@ -10,22 +10,25 @@ into it and the node has heard so. Failure: a commit that finds no room raises `
 one; a version that cannot be taken is reported and its changes stay for the next.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
-from mimeifs.errors import MimeiError
+from mimeifs.errors import IntegrityError, MimeiError
 from mimeifs.ids import BlobId, MimeiId, RecordId
 from mimeifs.model import records, state
 from mimeifs.model.entry import Kind, TreeRoot, decode, decode_linked
 from mimeifs.model.fold import Fold, reap
 from mimeifs.model.identity import SigningKey
 from mimeifs.store.content import ContentRef
-from mimeifs.store.database import U64, Database, Table
-from mimeifs.store.journal import HEADER_SIZE, SEGMENT_SIZE, JournalReader, segment_path, segments, sync
+from mimeifs.store.database import U64, Database, MapGrown, Table
+from mimeifs.store.extents import ExtentMap
+from mimeifs.store.journal import HEADER_SIZE, SEGMENT_SIZE, JournalReader, begun, segment_path, segments, sync, sync_directory
 from mimeifs.store.operations import Call, Resize, Write
 from mimeifs.store.operations import decode as decode_operations
 from mimeifs.store.overlay import FileRow, Overlay
@@ -34,6 +37,7 @@ from mimeifs.store.packwriter import PackWriter
 from mimeifs.store.seal import seal
 from mimeifs.store.storage import Storage
 
+T = TypeVar("T")
 _POSITION = b"position"
 _PACK_END = b"pack end"
 BATCH_BYTES = 8 << 20
@@ -119,6 +123,7 @@ class Keeper:
         self._overlay: Overlay | None = None
         self._packs = PackWriter(storage.packs, PackEnd.decode(end) if end else START, self._lookup)
         self._freed: dict[int, int] = {}
+        self._named: set[int] = set()
         self.edited: dict[int, int] = {}
 
     def _lookup(self, digest: bytes) -> IndexRow | None:
@@ -140,15 +145,19 @@ class Keeper:
             self.edited[number] = self.position
         present = segments(self._storage.journal)
         first = max([self.position // SEGMENT_SIZE, *(number + 1 for number in present)])
-        with self._transaction(first * SEGMENT_SIZE + HEADER_SIZE) as overlay:
+        _insist(partial(self._bury, first * SEGMENT_SIZE + HEADER_SIZE))
+        self._collect()
+        self.acknowledged(self.position)
+        return first
+
+    def _bury(self, position: int) -> None:
+        """Drop what only a dead node needed, and go on at ``position``."""
+        with self._transaction(position) as overlay:
             for key, _ in list(overlay.scan(Table.ORPHANS, b"")):
                 overlay.drop_file(U64.unpack(key)[0])
                 overlay.delete(Table.ORPHANS, key)
             for cut in sorted({key[:8] for key, _ in overlay.scan(Table.DOOMED, b"")}):
                 reap(overlay, U64.unpack(cut)[0])
-        self._collect()
-        self.acknowledged(self.position)
-        return first
 
     def advance(self, upto: int | None) -> News:
         """Replay frames before ``upto`` (``None``: all there are), at most one transaction's worth; the news say how far.
@@ -156,23 +165,30 @@ class Keeper:
         Raises ``CapacityError`` or ``IntegrityError`` with everything as it was.
         """
         start = self.position
+        batch = _insist(partial(self._advance, start, upto))
+        if self.position != start:
+            self._collect()
+        return News(self.position, batch.moved, tuple(batch.taken), tuple(batch.folded))
+
+    def _advance(self, start: int, upto: int | None) -> _Batch:
         batch = _Batch()
         if self._cut_waits(start, upto):
             self._take(start, batch)
         else:
             with self._transaction(None) as overlay:
                 self.position = self._replay(overlay, start, upto, batch)
-        if self.position != start:
-            self._collect()
-        return News(self.position, batch.moved, tuple(batch.taken), tuple(batch.folded))
+        return batch
 
     def _frame(self, at: int, upto: int | None) -> tuple[bytes, int] | None:
         """The frame at ``at`` if it lies before ``upto``."""
         if upto is not None and at >= upto:
             return None
-        if upto is None and not segment_path(self._storage.journal, at // SEGMENT_SIZE).exists():
+        if upto is None and at % SEGMENT_SIZE == HEADER_SIZE and not begun(self._storage.journal, at // SEGMENT_SIZE):
             return None
-        return self._journal.frame(at)
+        frame = self._journal.frame(at)
+        if frame is None and upto is not None:
+            raise IntegrityError(f"the journal is damaged at position {at}, before its end at {upto}")
+        return frame
 
     def _cut_waits(self, at: int, upto: int | None) -> bool:
         frame = self._frame(at, upto)
@@ -204,9 +220,9 @@ class Keeper:
             with self._database.write() as transaction:
                 overlay = self._overlay = Overlay(self._database, transaction)
                 yield overlay
+                self._sync_journal(start)
                 if position is not None:
                     self.position = position
-                self._sync_journal(start)
                 self._packs.sync()
                 for digest, row in self._packs.take_rows():
                     overlay.put(Table.BLOBS, digest, row)
@@ -222,9 +238,13 @@ class Keeper:
             self._database.renew()
 
     def _sync_journal(self, start: int) -> None:
-        for number in range(start // SEGMENT_SIZE, self.position // SEGMENT_SIZE + 1):
-            if segment_path(self._storage.journal, number).exists():
-                sync(self._journal.fd(number))
+        """Make durable what was replayed since ``start``: whole frames, so a segment of which there is only a header
+        does not count."""
+        for number in range(start // SEGMENT_SIZE, (self.position - HEADER_SIZE - 1) // SEGMENT_SIZE + 1):
+            if number not in self._named:
+                sync_directory(self._storage.journal)
+                self._named.add(number)
+            sync(self._journal.fd(number))
 
     def _collect(self) -> None:
         """Note which segments nothing points into any more."""
@@ -239,6 +259,7 @@ class Keeper:
         for number in [number for number, at in self._freed.items() if at <= position]:
             del self._freed[number]
             self._journal.forget(number)
+            self._named.discard(number)
             segment_path(self._storage.journal, number).unlink(missing_ok=True)
 
     # Calls
@@ -281,12 +302,8 @@ class Keeper:
             self._record_label(overlay, request, record)
         return Taken(at, request.mimei, number, record, fresh=newest is None or newest[2].root != root)
 
-    def _seal(self, number: int, row: FileRow) -> ContentRef:
-        overlay = self._overlay
-        if overlay is None:
-            raise RuntimeError("sealing happens inside a transaction")
-        self.edited.pop(number, None)
-        return seal(row, overlay.extents(number), self._journal, self._packs)
+    def _seal(self, row: FileRow, extents: ExtentMap) -> ContentRef:
+        return seal(row, extents, self._journal, self._packs)
 
     def _record_version(self, overlay: Overlay, request: CutRequest, root: BlobId, tree: TreeRoot) -> tuple[int, RecordId]:
         mimei = request.mimei
@@ -322,26 +339,41 @@ class Keeper:
 
     def seal_idle(self, before: int, budget: int) -> News:
         """Seal files last written before position ``before``, until ``budget`` bytes were read."""
-        batch = _Batch()
         idle = [number for number, at in self.edited.items() if at < before]
-        if idle:
-            with self._transaction(None) as overlay:
-                for number in idle:
-                    row = overlay.file(number)
-                    if row is not None:
-                        overlay.rebase(number, self._seal(number, row), row.folded)
-                        budget -= row.size
-                        batch.moved = True
-                    self.edited.pop(number, None)
-                    if budget <= 0:
-                        break
-            self._collect()
-        return News(self.position, batch.moved)
+        moved = bool(idle) and _insist(partial(self._seal_some, idle, budget))
+        self._collect()
+        return News(self.position, moved)
+
+    def _seal_some(self, numbers: list[int], budget: int) -> bool:
+        done: list[int] = []
+        moved = False
+        with self._transaction(None) as overlay:
+            for number in numbers:
+                done.append(number)
+                row = overlay.file(number)
+                if row is not None:
+                    overlay.rebase(number, self._seal(row, overlay.extents(number)), row.folded)
+                    budget -= row.size
+                    moved = True
+                if budget <= 0:
+                    break
+        for number in done:
+            self.edited.pop(number, None)
+        return moved
 
     def close(self) -> None:
         """Close files; what was not replayed is replayed by the next keeper."""
         self._packs.close()
         self._journal.close()
+
+
+def _insist(work: Callable[[], T]) -> T:
+    """Do ``work``, a transaction, again for as long as the map had to grow for it."""
+    while True:
+        try:
+            return work()
+        except MapGrown:
+            continue
 
 
 def _is_cut(payload: bytes) -> bool:

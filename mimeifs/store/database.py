@@ -75,6 +75,10 @@ class Table(IntEnum):
     """MiMei ID, record ID -> number: versions that are nobody's parent."""
 
 
+class MapGrown(Exception):
+    """The map was too small for the transaction, which is undone; it has been doubled. Do the same again."""
+
+
 class Database:
     """One opened environment with a read transaction that the owner renews."""
 
@@ -112,7 +116,10 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """A write transaction: committed and durable at the end of the block, undone by an exception."""
+        """A write transaction: committed and durable at the end of the block, undone by an exception.
+
+        Raises ``CapacityError``, and :class:`MapGrown` when it was larger than what :meth:`_grow` keeps free.
+        """
         self._grow()
         transaction = self._env.begin(write=True)
         try:
@@ -121,18 +128,25 @@ class Database:
         except lmdb.DiskError as error:
             transaction.abort()
             raise CapacityError("no room for the store's index: free some space on its disk") from error
+        except lmdb.MapFullError as error:
+            transaction.abort()
+            self._double()
+            raise MapGrown from error
         except BaseException:
             transaction.abort()
             raise
 
     def _grow(self) -> None:
-        """Keep room for one transaction in the map, which may grow only between transactions."""
+        """Keep room for a transaction in the map, which may grow only between transactions."""
         info, stat = self._env.info(), self._env.stat()
         used = (info["last_pgno"] + 1) * stat["psize"]
         if info["map_size"] - used < _SPARE:
-            self._read.abort()
-            self._env.set_mapsize(info["map_size"] * 2)
-            self._read = self._env.begin()
+            self._double()
+
+    def _double(self) -> None:
+        self._read.abort()
+        self._env.set_mapsize(self._env.info()["map_size"] * 2)
+        self._read = self._env.begin()
 
     def close(self) -> None:
         """End the read transaction and close the environment."""

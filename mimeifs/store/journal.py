@@ -179,9 +179,27 @@ class JournalReader:
             self.forget(number)
 
 
+def begun(directory: Path, number: int) -> bool:
+    """Whether segment ``number`` is there with its header; a crash can leave one without, and nothing was in it then."""
+    try:
+        with segment_path(directory, number).open("rb") as file:
+            return any(file.read(_HEADER.size))
+    except FileNotFoundError:
+        return False
+
+
 def segments(directory: Path) -> list[int]:
     """Numbers of the segments present, ascending."""
     return sorted(int(path.stem, 16) for path in directory.glob("*.seg"))
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names of new segments durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def sync(fd: int) -> None:

@@ -1,0 +1,248 @@
+"""The journal: what is appended is read back, a torn tail is a prefix, no room changes nothing."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
+from mimeifs.store import journal
+from mimeifs.store.journal import (
+    FRAME_SIZE,
+    HEADER_SIZE,
+    MAX_PAYLOAD,
+    JournalReader,
+    JournalWriter,
+    begun,
+    segment_path,
+    segments,
+)
+
+SMALL = 1 << 16
+PAYLOADS = [b"one", b"two" * 100, b"\7" * 17, b"four"]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(journal, "SEGMENT_SIZE", SMALL)
+
+
+@pytest.fixture
+def reader(tmp_path):
+    found = JournalReader(tmp_path)
+    yield found
+    found.close()
+
+
+def appended(directory, payloads, first=1):
+    writer = JournalWriter(directory, first)
+    positions = [writer.append(payload) for payload in payloads]
+    writer.close()
+    return positions
+
+
+def stream(directory, at):
+    """Payloads from ``at`` to the end of the stream, END frames left out, and where it ends."""
+    reader = JournalReader(directory)
+    found = []
+    while begun(directory, at // journal.SEGMENT_SIZE) and (frame := reader.frame(at)) is not None:
+        at = frame[1]
+        if frame[0]:
+            found.append(frame[0])
+    reader.close()
+    return found, at
+
+
+def test_frames_come_back_in_order(tmp_path, small):
+    positions = appended(tmp_path, PAYLOADS)
+    assert positions[0] == SMALL + HEADER_SIZE
+    assert stream(tmp_path, positions[0])[0] == PAYLOADS
+
+
+def test_a_frame_of_pieces_is_their_join(tmp_path, small):
+    writer = JournalWriter(tmp_path, 1)
+    at = writer.append(b"head", b"", b"body")
+    assert stream(tmp_path, at) == ([b"headbody"], writer.position)
+    writer.close()
+
+
+def test_written_data_is_read_at_its_address(tmp_path, small, reader):
+    (at,) = appended(tmp_path, [b"0123456789"])
+    assert reader.read(at + FRAME_SIZE + 3, 4) == b"3456"
+
+
+@pytest.mark.parametrize("size", [0, MAX_PAYLOAD + 1])
+def test_a_frame_that_no_reader_would_take_is_refused(tmp_path, size):
+    writer = JournalWriter(tmp_path, 1)
+    with pytest.raises(ValueError):
+        writer.append(bytes(size))
+    writer.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, SMALL // 3), min_size=1, max_size=20))
+def test_the_stream_goes_on_in_the_next_segment(tmp_path_factory, sizes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "SEGMENT_SIZE", SMALL)
+        directory = tmp_path_factory.mktemp("journal")
+        payloads = [bytes([index % 255 + 1]) * size for index, size in enumerate(sizes)]
+        positions = appended(directory, payloads)
+        assert stream(directory, positions[0])[0] == payloads
+        assert positions == sorted(positions)
+        for at, payload in zip(positions, payloads, strict=True):
+            assert at // SMALL == (at + FRAME_SIZE + len(payload)) // SMALL
+
+
+def test_a_tail_torn_at_any_byte_is_a_prefix_of_what_was_appended(tmp_path, small):
+    positions = appended(tmp_path, PAYLOADS)
+    path = segment_path(tmp_path, 1)
+    whole = path.read_bytes()
+    end = positions[-1] + FRAME_SIZE + len(PAYLOADS[-1]) - SMALL
+    for cut in range(HEADER_SIZE, end):
+        for rest in (b"", bytes(SMALL - cut), b"\xff" * (SMALL - cut)):
+            path.write_bytes(whole[:cut] + rest)
+            complete = [
+                payload
+                for at, payload in zip(positions, PAYLOADS, strict=True)
+                if at - SMALL + FRAME_SIZE + len(payload) <= cut
+            ]
+            assert stream(tmp_path, positions[0])[0] == complete
+
+
+def test_a_flipped_bit_ends_the_stream_there(tmp_path, small):
+    positions = appended(tmp_path, PAYLOADS)
+    path = segment_path(tmp_path, 1)
+    whole = path.read_bytes()
+    for offset in range(positions[1] - SMALL, positions[2] - SMALL):
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 4]) + whole[offset + 1 :])
+        assert stream(tmp_path, positions[0])[0] == PAYLOADS[:1]
+
+
+def test_a_frame_copied_elsewhere_is_no_frame(tmp_path, small):
+    positions = appended(tmp_path, PAYLOADS)
+    path = segment_path(tmp_path, 1)
+    whole = bytearray(path.read_bytes())
+    first, second = positions[0] - SMALL, positions[1] - SMALL
+    whole[second : second + FRAME_SIZE + 3] = whole[first : first + FRAME_SIZE + 3]
+    path.write_bytes(whole)
+    assert stream(tmp_path, positions[0])[0] == PAYLOADS[:1]
+
+
+@pytest.mark.parametrize("content", [b"", bytes(10), bytes(100)])
+def test_a_segment_that_a_crash_left_without_header_has_not_begun(tmp_path, small, content):
+    segment_path(tmp_path, 1).write_bytes(content)
+    assert not begun(tmp_path, 1)
+    assert not begun(tmp_path, 2)
+    appended(tmp_path, PAYLOADS, first=3)
+    assert begun(tmp_path, 3)
+    assert segments(tmp_path) == [1, 3]
+
+
+def test_another_format_is_refused_with_both_numbers(tmp_path, small, reader):
+    appended(tmp_path, PAYLOADS)
+    path = segment_path(tmp_path, 1)
+    path.write_bytes(b"mimeijnl" + (7).to_bytes(4, "little") + path.read_bytes()[12:])
+    with pytest.raises(UnknownFormatError, match=r"7.*1"):
+        reader.fd(1)
+
+
+@pytest.mark.parametrize("head", [b"", b"garbage!" * 4, b"mimeijnl" + (1).to_bytes(4, "little") + (2).to_bytes(8, "little")])
+def test_a_segment_that_is_not_itself_is_damage(tmp_path, small, reader, head):
+    segment_path(tmp_path, 1).write_bytes(head)
+    with pytest.raises(IntegrityError):
+        reader.fd(1)
+
+
+def test_a_missing_segment_is_damage_to_whom_it_is_needed(tmp_path, reader):
+    with pytest.raises(IntegrityError, match="missing"):
+        reader.read(123, 4)
+
+
+def test_reading_past_the_end_of_a_segment_is_damage(tmp_path, small, reader):
+    (at,) = appended(tmp_path, [b"x"])
+    with pytest.raises(IntegrityError):
+        reader.read(at, SMALL)
+
+
+def refuse(*_args):
+    raise OSError(errno.ENOSPC, "full")
+
+
+@pytest.mark.parametrize("function", ["posix_fallocate", "pwrite", "pwritev"])
+@pytest.mark.parametrize("rolls", [False, True])
+def test_no_room_leaves_the_stream_as_it_was(tmp_path, small, monkeypatch, function, rolls):
+    writer = JournalWriter(tmp_path, 1)
+    first = writer.append(b"a" * (SMALL - 100 if rolls else 10))
+    before = writer.position
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, refuse)
+        if rolls or function == "pwritev":
+            with pytest.raises(CapacityError):
+                writer.append(b"b" * 200)
+            assert writer.position == before or function == "pwritev"
+            assert len(stream(tmp_path, first)[0]) == 1
+    at = writer.append(b"b" * 200)
+    writer.close()
+    assert stream(tmp_path, first)[0][1:] == [b"b" * 200]
+    assert at >= before
+
+
+def test_a_short_write_appends_nothing(tmp_path, small, monkeypatch):
+    writer = JournalWriter(tmp_path, 1)
+    at = writer.position
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", lambda fd, pieces, offset: os.pwrite(fd, b"".join(pieces)[:20], offset))
+        with pytest.raises(CapacityError):
+            writer.append(b"c" * 50)
+    assert stream(tmp_path, at) == ([], at)
+    assert writer.append(b"d") == at
+    assert stream(tmp_path, at)[0] == [b"d"]
+    writer.close()
+
+
+def test_other_errors_of_the_system_stay_what_they_are(tmp_path, small, monkeypatch):
+    writer = JournalWriter(tmp_path, 1)
+
+    def fail(*_args):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "pwritev", fail)
+    with pytest.raises(OSError, match="broken"):
+        writer.append(b"x")
+    writer.close()
+
+
+def test_a_segment_that_cannot_be_made_is_not_left_behind(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(CapacityError):
+        JournalWriter(tmp_path, 1)
+    assert segments(tmp_path) == []
+
+
+def test_a_forgotten_segment_is_opened_again(tmp_path, small, reader):
+    (at,) = appended(tmp_path, [b"x"])
+    reader.fd(1)
+    reader.forget(1)
+    reader.forget(1)
+    assert reader.read(at + FRAME_SIZE, 1) == b"x"
+
+
+def test_the_vectors_of_the_format_page(tmp_path, reader):
+    vectors = json.loads((Path(__file__).parent.parent / "data" / "journal" / "vectors.json").read_text())
+    raw, number = bytes.fromhex(vectors["segment"]), vectors["number"]
+    segment_path(tmp_path, number).write_bytes(raw)
+    for frame in vectors["frames"]:
+        payload, following = reader.frame(frame["at"])
+        assert payload.hex() == frame["payload"]
+    assert following == vectors["end"]
+    assert reader.frame(following) == (b"", (number + 1) * journal.SEGMENT_SIZE + HEADER_SIZE)
+    writer = JournalWriter(tmp_path, number)
+    for frame in vectors["frames"]:
+        assert writer.append(bytes.fromhex(frame["payload"])) == frame["at"]
+    writer._roll()
+    writer.close()
+    assert segment_path(tmp_path, number).read_bytes()[: len(raw)] == raw
