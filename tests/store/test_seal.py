@@ -1,0 +1,82 @@
+"""Sealing: the content of base, extents and zeros is the content of the bytes they stand for."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mimeifs.store import content, operations
+from mimeifs.store.content import EMPTY
+from mimeifs.store.extents import ZEROS, ExtentMap
+from mimeifs.store.interfaces import MemoryBlobs
+from mimeifs.store.journal import FRAME_SIZE, JournalReader, JournalWriter
+from mimeifs.store.overlay import FileRow
+from mimeifs.store.seal import seal
+
+SIZES = [0, 1, 1000, 65_535, 65_536, 65_537, 250_000, 700_000]
+OFFSETS = [0, 1, 5000, 65_536, 200_000, 600_000]
+acts = st.lists(st.tuples(st.sampled_from(["write", "resize"]), st.sampled_from(OFFSETS), st.sampled_from(SIZES)), max_size=5)
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory):
+    path = tmp_path_factory.mktemp("journal")
+    writer, reader = JournalWriter(path, 1), JournalReader(path)
+    yield writer, reader
+    writer.close()
+    reader.close()
+
+
+def played(journal, blobs, base, script):
+    """A row and its extents after ``script``, and the bytes they stand for."""
+    writer, _ = journal
+    plain = bytearray(random.Random(base).randbytes(base))
+    ref = content.write_all(blobs, [bytes(plain)])
+    extents, size = ExtentMap(), base
+    for index, (act, offset, length) in enumerate(script):
+        if act == "write" and length:
+            data = random.Random(index).randbytes(length)
+            head = operations.write(7, offset, length, 0)
+            at = writer.append(head, data)
+            if offset > size:
+                extents.put(size, offset - size, at | ZEROS)
+            extents.put(offset, length, at + FRAME_SIZE + len(head))
+            plain.extend(bytes(max(0, offset - len(plain))))
+            plain[offset : offset + length] = data
+            size = max(size, offset + length)
+        elif act == "resize":
+            extents.cut(length, 1 << 62)
+            if length > size:
+                extents.put(size, length - size, writer.position | ZEROS)
+            del plain[length:]
+            plain.extend(bytes(length - len(plain)))
+            size = length
+    return FileRow(ref, size, 0, 0), extents, bytes(plain)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(SIZES), acts)
+def test_a_sealed_file_is_its_bytes_stored_anew(journal, base, script):
+    blobs = MemoryBlobs()
+    row, extents, plain = played(journal, blobs, base, script)
+    sealed = seal(row, extents, journal[1], blobs)
+    assert sealed == content.write_all(MemoryBlobs(), [plain])
+    assert content.read(blobs, sealed, 0, len(plain)) == plain
+
+
+def test_a_file_nobody_changed_keeps_its_content(journal):
+    row, extents, _ = played(journal, MemoryBlobs(), 100_000, [])
+    assert seal(row, extents, journal[1], MemoryBlobs()) is row.base
+
+
+def test_an_emptied_file_is_the_empty_content(journal):
+    row, extents, _ = played(journal, MemoryBlobs(), 1000, [("resize", 0, 0)])
+    assert seal(row, extents, journal[1], MemoryBlobs()) == EMPTY
+
+
+def test_a_file_cut_off_and_grown_again_has_zeros_there(journal):
+    blobs = MemoryBlobs()
+    row, extents, plain = played(journal, blobs, 1000, [("resize", 0, 1), ("resize", 0, 1000)])
+    assert plain[1:] == bytes(999)
+    assert content.read(blobs, seal(row, extents, journal[1], blobs), 0, 1000) == plain
