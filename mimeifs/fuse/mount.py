@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyfuse3
+import trio
 
 from mimeifs.errors import ForbiddenError, InvalidError
 from mimeifs.fuse import loop
@@ -22,6 +23,7 @@ from mimeifs.model.past import Past
 log = logging.getLogger(__name__)
 
 READ_AHEAD_KB = 1024
+GREETING_SECONDS = 0.05
 FSNAME = "mimei"
 
 
@@ -67,13 +69,24 @@ class Mount:
         except RuntimeError as error:
             raise ForbiddenError(f"cannot mount on {where} ({error}); is fuse3 installed and the directory yours?") from error
         self._open = True
-        device = mounted_device(where)
-        if device:
-            _raise_read_ahead(device)
 
     async def serve(self) -> None:
         """Answer requests until :meth:`end`, or until somebody unmounts."""
-        await pyfuse3.main()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._raise_read_ahead)
+            await pyfuse3.main()
+            nursery.cancel_scope.cancel()
+
+    async def _raise_read_ahead(self) -> None:
+        """Let the kernel read 1 MiB ahead, once its first request has set its own limit; only root may, and it is only speed."""
+        await self._operations.greeted.wait()
+        await trio.sleep(GREETING_SECONDS)
+        device = mounted_device(self._where)
+        try:
+            if device:
+                Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))
+        except OSError as error:
+            log.info("read-ahead stays as it is: %s", error)
 
     def end(self) -> None:
         """Have :meth:`serve` return."""
@@ -104,11 +117,3 @@ def _unescaped(path: bytes) -> bytes:
     for code, byte in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
         path = path.replace(code, byte)
     return path
-
-
-def _raise_read_ahead(device: str) -> None:
-    """Let the kernel read 1 MiB ahead; only root may, and it is only speed."""
-    try:
-        Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))
-    except OSError as error:
-        log.info("read-ahead stays as it is: %s", error)

@@ -17,9 +17,10 @@ from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import pyfuse3
+import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, InodeT, RequestContext, SetattrFields, StatvfsData
 
-from mimeifs.errors import MimeiError, NotFoundError
+from mimeifs.errors import MimeiError, NotFoundError, TooLargeError
 from mimeifs.fuse.errors import errno_of
 from mimeifs.model.facts import PREFIX, fact
 from mimeifs.model.inode import Inode
@@ -104,9 +105,14 @@ class Operations(pyfuse3.Operations):
         self._xattrs = xattrs
         self._handles: dict[int, Handle | OpenDir] = {}
         self._next_handle = 1
+        self.greeted = trio.Event()
         root.lookups += 1
         live.nodes[_ROOT] = root
         live.invalidated = _invalidate
+
+    def init(self) -> None:
+        """The kernel has greeted; the reply follows."""
+        self.greeted.set()
 
     # Waiting and failing
 
@@ -373,7 +379,10 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.ENOSYS)
         if name.startswith(PREFIX):
             raise FUSEError(errno.EPERM)
-        self._node(inode).set_xattr(name, value)
+        try:
+            self._node(inode).set_xattr(name, value)
+        except TooLargeError:
+            raise FUSEError(errno.ENOSPC) from None  # What setxattr(2) has for it; EFBIG is of files.
 
     @handler
     def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:

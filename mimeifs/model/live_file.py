@@ -28,7 +28,7 @@ SIZE_MAX = (1 << 62) - 1
 class LiveFile(Inode):
     """A regular file of the present, and its own handle."""
 
-    __slots__ = ("base", "extents", "generation", "number", "size")
+    __slots__ = ("_ahead", "base", "extents", "generation", "number", "size")
 
     def __init__(self, tree: LiveTree, ino: int, entry: Entry) -> None:
         super().__init__(tree, ino, entry)
@@ -37,6 +37,7 @@ class LiveFile(Inode):
         self.size = entry.content.size
         self.extents: ExtentMap | None = ExtentMap() if not entry.live else None
         self.generation = tree.live.generation
+        self._ahead: content.ReadAhead | None = None
         if entry.live:
             row = read_file(tree.live.database, entry.live)
             if row is not None:
@@ -100,13 +101,10 @@ class LiveFile(Inode):
         if size <= 0:
             return b""
         self.refresh()
-        live, extents = self.tree.live, self.extents
-        if not extents:
-            return (
-                content.read(live.blobs, self.base, offset, size)
-                if self.base.size >= offset + size
-                else self._pieces(offset, size)
-            )
+        if self.base.size > offset:
+            if self._ahead is None:
+                self._ahead = content.ReadAhead()
+            self._ahead.follow(self.tree.live.blobs, self.base, offset, size)
         return self._pieces(offset, size)
 
     def _pieces(self, offset: int, size: int) -> bytes:

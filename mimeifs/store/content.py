@@ -7,17 +7,19 @@ map and a chunk that do not fit together raise ``IntegrityError``. Format page: 
 
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain
 
-from mimeifs.errors import IntegrityError, InvalidError
+from mimeifs.errors import IntegrityError, InvalidError, MimeiError
 from mimeifs.ids import ID_SIZE, BlobId
 from mimeifs.store import prolly
 from mimeifs.store.chunker import chunks
-from mimeifs.store.interfaces import BlobSink, BlobSource, Cold
+from mimeifs.store.interfaces import BlobSink, BlobSource, Cold, ReadsAhead
 
 SINGLE_LIMIT = 64 << 10
+READ_AHEAD = 4 << 20
 """The largest content in bytes that is one blob; part of the format."""
 
 _KEY = struct.Struct(">Q")
@@ -146,6 +148,28 @@ def read(source: BlobSource, ref: ContentRef, offset: int, size: int) -> bytes:
     if cold:
         raise Cold(tuple(cold))
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class ReadAhead:
+    """Notices reading from front to back, and has what follows brought into memory in time."""
+
+    __slots__ = ("_expected", "_reached")
+
+    def __init__(self) -> None:
+        self._expected = 0
+        self._reached = 0
+
+    def follow(self, source: ReadsAhead, ref: ContentRef, offset: int, size: int) -> None:
+        """``size`` bytes at ``offset`` are about to be read. Does nothing where the chunk map itself is not in memory."""
+        stop = offset + size
+        if offset != self._expected:
+            self._reached = stop
+        elif ref.kind is ContentKind.CHUNKS and stop + READ_AHEAD // 2 > self._reached and self._reached < ref.size:
+            begin = max(stop, self._reached)
+            with suppress(Cold, MimeiError):
+                source.ahead([blob for blob, _, _ in plan(source, ref, begin, READ_AHEAD)])
+            self._reached = begin + READ_AHEAD
+        self._expected = stop
 
 
 def write_all(sink: BlobSink, pieces: Iterable[bytes]) -> ContentRef:

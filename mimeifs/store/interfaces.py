@@ -4,6 +4,7 @@ Always true: what a :class:`BlobSource` returns for an ID hashes to that ID; a :
 before its owner has synced or refused it; raising :class:`Cold` changed nothing.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,6 +31,14 @@ class BlobSource(Protocol):
         ...
 
 
+class ReadsAhead(BlobSource, Protocol):
+    """A source that can be told what will be asked for."""
+
+    def ahead(self, ids: Iterable[BlobId]) -> None:
+        """Begin to bring these into memory; never waits, and damage or absence is for ``get`` to tell."""
+        ...
+
+
 class BlobSink(Protocol):
     """Where blobs are stored."""
 
@@ -50,6 +59,9 @@ class MemoryBlobs:
             return self.blobs[blob]
         except KeyError:
             raise NotFoundError(f"no blob {show_blob(blob)}") from None
+
+    def ahead(self, ids: Iterable[BlobId]) -> None:
+        """See :class:`ReadsAhead`."""
 
     def put(self, data: bytes) -> BlobId:
         """See :class:`BlobSink`."""
