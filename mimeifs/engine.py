@@ -17,6 +17,7 @@ from mimeifs.errors import ForbiddenError, IntegrityError
 from mimeifs.home import Home
 from mimeifs.ids import KeyId, MimeiId, show_key
 from mimeifs.model import records
+from mimeifs.model.comparing import Comparing
 from mimeifs.model.delegation import Right
 from mimeifs.model.identity import SigningKey
 from mimeifs.model.keeper import CallKind, Keeper, News, Taken
@@ -24,6 +25,8 @@ from mimeifs.model.live import Live
 from mimeifs.model.mimeis import Mimeis, Signer
 from mimeifs.model.names import WallTime
 from mimeifs.model.node import Who
+from mimeifs.model.references import References
+from mimeifs.model.transplant import Transplant
 from mimeifs.model.versions import Later, Versions
 from mimeifs.model.views import Views
 from mimeifs.store import operations
@@ -60,6 +63,9 @@ class Engine:
         self.live = Live(database, self.journal, self.reader, self.blobs, clock, key)
         self.mimeis = Mimeis(self.live, Signer(author, device), randomness)
         self.versions = Versions(self.mimeis, local_to_ns)
+        self.transplant = Transplant(self.live, self.mimeis, self.versions)
+        self.comparing = Comparing(self.live, self.mimeis, self.versions)
+        self.references = References(self.live, self.mimeis, self.versions)
         self.views = Views(self.live, self.mimeis, self.versions, key)
         self._taken: dict[int, Taken] = {}
 

@@ -14,7 +14,7 @@ import msgspec
 
 from mimeifs.codec import Reader, put_bytes, put_uint
 from mimeifs.errors import IntegrityError
-from mimeifs.ids import BlobId, MimeiId
+from mimeifs.ids import BlobId, MimeiId, blob_id
 from mimeifs.store.content import EMPTY, ContentKind, ContentRef
 from mimeifs.store.overlay import Totals
 
@@ -158,6 +158,14 @@ def encode_xattrs(xattrs: tuple[tuple[bytes, bytes], ...]) -> bytes:
         put_bytes(out, name)
         put_bytes(out, value)
     return bytes(out)
+
+
+def slim(entry: Entry) -> Entry:
+    """The entry as versions have it: large extended attributes named by the digest of their encoding."""
+    data = encode_xattrs(entry.xattrs) if entry.xattrs else b""
+    if len(data) <= INLINE_XATTRS:
+        return entry
+    return msgspec.structs.replace(entry, xattrs=(), xattr_blob=blob_id(data))
 
 
 def decode_xattrs(data: bytes) -> tuple[tuple[bytes, bytes], ...]:

@@ -102,6 +102,10 @@ class Inode(Node):
             xattr_blob=self.xattr_blob,
         )
 
+    def named_entry(self) -> Entry:
+        """The entry of one of its names: what it is, or that it is a hard link."""
+        return Entry(Kind.HARD, link_id=self.link_id) if self.link_id else self.entry()
+
     @property
     def length(self) -> int:
         """st_size."""

@@ -121,12 +121,11 @@ class LiveDir(Inode):
 
     def adopt(self, name: bytes, entry: Entry) -> Inode:
         """Bring a stored entry into memory."""
-        tree, live = self.tree, self.tree.live
+        live = self.tree.live
         if entry.kind is Kind.HARD:
             inode: Inode = self.adopt_linked(name, entry.link_id)
         else:
-            inode = make_inode(tree, live.known_ino(self.seed, name), entry)
-            inode.parent, inode.name = self, name
+            inode = self.made(name, entry)
             live.nodes[inode.ino] = inode
         self.keep(name, inode)
         return inode
@@ -236,6 +235,28 @@ class LiveDir(Inode):
             else:
                 yield high
                 high = next(base, None)
+
+    def entries(self) -> Iterator[tuple[bytes, Inode | None, Entry]]:
+        """Names in order, each with its inode where memory has it, and its entry; nothing is brought into memory."""
+        known = {name: inode for name, inode in self.children.items() if inode is not None}
+        names = iter(sorted(known))
+        stored = iter(()) if self.complete else self._stored(b"")
+        ours, below = next(names, None), next(stored, None)
+        while ours is not None or below is not None:
+            if ours is not None and (below is None or ours <= below[0]):
+                yield ours, known[ours], known[ours].named_entry()
+                below = next(stored, None) if below is not None and below[0] == ours else below
+                ours = next(names, None)
+            elif below is not None:
+                if below[0] not in self.children:
+                    yield below[0], None, decode(below[1])
+                below = next(stored, None)
+
+    def made(self, name: bytes, entry: Entry) -> Inode:
+        """The inode of a stored entry, for a look: memory does not keep it."""
+        inode = make_inode(self.tree, self.tree.live.known_ino(self.seed, name), entry)
+        inode.parent, inode.name = self, name
+        return inode
 
     def is_empty(self) -> bool:
         """Whether nothing is in it."""

@@ -111,7 +111,7 @@ def _lost(directory: "LiveDir", name: bytes, inode: Inode, at: int) -> None:
 def rename(source: "LiveDir", name: bytes, target: "LiveDir", new_name: bytes, flags: int) -> None:
     """rename(2): atomic, also over an existing target; see renameat2(2) for the flags."""
     inode = source.child(name)
-    old = _existing(target, new_name)
+    old = existing(target, new_name)
     if flags == RENAME_EXCHANGE:
         if old is None:
             raise NotFoundError("no such file or directory")
@@ -132,7 +132,8 @@ def rename(source: "LiveDir", name: bytes, target: "LiveDir", new_name: bytes, f
     _move(source, name, inode, target, new_name, old)
 
 
-def _existing(directory: "LiveDir", name: bytes) -> Inode | None:
+def existing(directory: "LiveDir", name: bytes) -> Inode | None:
+    """The inode of that name, or None; may raise ``Cold``."""
     try:
         return directory.child(name)
     except NotFoundError:

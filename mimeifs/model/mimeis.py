@@ -93,6 +93,13 @@ class Mimeis:
         self.live.trees[tree.number] = tree
         return root
 
+    def reseat(self, tree: LiveTree, entry: Entry, directory: int) -> LiveDir:
+        """Give a tree another root, with the directory's number, in the place of the one it has."""
+        old = tree.root
+        root = self.seat(tree, msgspec.structs.replace(entry, live=directory))
+        root.succeed(old)
+        return root
+
     def root_ino(self, mimei: MimeiId) -> int:
         """The inode number of a present's root: 1 for the node's own root, else from the MiMei's ID."""
         if mimei == self.live.database.get(Table.META, b"root"):

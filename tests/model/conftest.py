@@ -9,6 +9,7 @@ import pytest
 
 from mimeifs.clock import CountingRandomness, ManualClock
 from mimeifs.engine import Engine, LocalEngine, create_home
+from mimeifs.errors import NotFoundError
 from mimeifs.home import Home
 from mimeifs.ids import MimeiId
 from mimeifs.model.checking import Finding, check
@@ -73,9 +74,7 @@ class Local:
         directory, name = self.above(top, path)
         try:
             node: Node = self.run(lambda: directory.child(name))
-        except LookupError:
-            raise
-        except Exception:
+        except NotFoundError:
             node = self.run(lambda: directory.create(name, 0o644, WHO))
         assert isinstance(node, LiveFile)
         self.run(lambda: node.resize(0))
@@ -92,7 +91,7 @@ class Local:
     def _directory(self, at: LiveDir, name: bytes) -> LiveDir:
         try:
             found: Node = self.run(lambda: at.child(name))
-        except Exception:
+        except NotFoundError:
             found = self.run(lambda: at.mkdir(name, 0o755, WHO))
         assert isinstance(found, LiveDir)
         return found

@@ -12,12 +12,10 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from mimeifs.errors import IntegrityError, MimeiError, NotFoundError
-from mimeifs.ids import blob_id
 from mimeifs.model import state
 from mimeifs.model.checking.findings import Fault, Finding, show_path
 from mimeifs.model.checking.trees import Trees, rows_of
 from mimeifs.model.entry import (
-    INLINE_XATTRS,
     Entry,
     Kind,
     LinkedInode,
@@ -25,7 +23,7 @@ from mimeifs.model.entry import (
     decode_linked,
     encode,
     encode_linked,
-    encode_xattrs,
+    slim,
 )
 from mimeifs.model.fold import TOMBSTONE
 from mimeifs.store.database import U32, U64, Database, Table
@@ -248,14 +246,6 @@ class _Present:
         expected = None if linked is None or sealed is None else encode_linked(LinkedInode(linked.nlink, sealed))
         if expected != under or (linked is not None and sealed is None):
             yield Finding(Fault.WRONG, where, "it changed, and the next version would miss it")
-
-
-def slim(entry: Entry) -> Entry:
-    """The entry with large extended attributes named by their digest, as versions have them."""
-    data = encode_xattrs(entry.xattrs) if entry.xattrs else b""
-    if len(data) <= INLINE_XATTRS:
-        return entry
-    return msgspec.structs.replace(entry, xattrs=(), xattr_blob=blob_id(data))
 
 
 def layered(over: Iterator[tuple[bytes, bytes]], under: Iterator[tuple[bytes, bytes]]) -> Iterator[Layered]:

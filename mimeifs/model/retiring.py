@@ -1,0 +1,154 @@
+"""What happens to a live directory whose place is taken by something else, with all that is below it.
+
+Only hard links, rows and what memory has are visited; the keeper prunes the rows. Open files stay as unlinked inodes with
+what they hold; everything else that the kernel may still know becomes a deleted file or an empty deleted directory. Not
+here: what takes the place (``grafting``, ``transplant``).
+
+Always true: collecting may raise (``Cold``) and changes nothing; from :meth:`Retiring.ops` to the append nothing raises.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from mimeifs.model import state
+from mimeifs.model.entry import Entry, Kind, decode
+from mimeifs.model.inode import Inode
+from mimeifs.model.keeper import CallKind, PruneRequest
+from mimeifs.model.live_dir import LiveDir
+from mimeifs.model.live_file import LiveFile
+from mimeifs.model.live_moves import lose_name
+from mimeifs.store import operations, prolly
+from mimeifs.store.content import EMPTY
+from mimeifs.store.database import U64, Table
+from mimeifs.store.extents import ExtentMap
+from mimeifs.store.interfaces import BlobSource
+
+
+def known_below(directory: LiveDir) -> Iterator[Inode]:
+    """Inodes in memory below a directory, each once for every name."""
+    waiting = [directory]
+    while waiting:
+        for inode in waiting.pop().children.values():
+            if inode is not None:
+                yield inode
+                if isinstance(inode, LiveDir):
+                    waiting.append(inode)
+
+
+class Retiring:
+    """A live directory about to go, with inodes that go with it, collected before anything changes."""
+
+    def __init__(self, directory: LiveDir, others: Iterable[Inode]) -> None:
+        self.directory = directory
+        self._known = list({id(inode): inode for inode in chain(known_below(directory), others)}.values())
+        self._open = [inode for inode in self._known if isinstance(inode, LiveFile) and inode.handles]
+        for inode in self._open:
+            inode.refresh()
+
+    @property
+    def open_files(self) -> int:
+        """How many files below are open."""
+        return len(self._open)
+
+    def ops(self, tree: int) -> list[bytes]:
+        """Operations that spare open files and drop all rows below, and those of hard links of ``tree`` unless that is 0."""
+        number = self.directory.number
+        ops: list[bytes] = []
+        keep = []
+        for inode in self._open:
+            if inode.number and (tree or not inode.link_id):
+                keep.append(inode.number)
+                ops += inode.unlinked()
+        if number:
+            ops.append(operations.call(CallKind.PRUNE, state.encode(PruneRequest(number, tree, tuple(keep)))))
+        return ops
+
+    def done(self, at: int, tree: int) -> None:
+        """Memory, once the frame of :meth:`ops` is at ``at``; hard-linked inodes go only with their ``tree``."""
+        for inode in self._known:
+            if tree or not inode.link_id:
+                detach(inode, at)
+        detach(self.directory, at)
+
+
+def detach(inode: Inode, at: int) -> None:
+    """Memory of an inode that lost its last name with the frame at ``at``."""
+    live = inode.tree.live
+    inode.nlink, inode.touched, inode.surface = 0, at, None
+    if isinstance(inode, LiveDir):
+        inode.empty_out()
+    elif isinstance(inode, LiveFile) and not inode.handles and inode.number:
+        inode.number, inode.base, inode.extents, inode.size = 0, EMPTY, ExtentMap(), 0
+    if not inode.lookups and not inode.handles and live.nodes.get(inode.ino) is inode:
+        del live.nodes[inode.ino]
+
+
+class LinkLosses:
+    """The names of hard links below a live directory that goes: each costs its inode one name."""
+
+    def __init__(self, directory: LiveDir) -> None:
+        self._directory = directory
+        self._names = list(_hard_names(directory))
+        self.inodes = [directory.adopt_linked(name, link_id) for name, link_id in self._names]
+        for inode in self.inodes:
+            inode.refresh()
+
+    def ops(self, now: int) -> list[bytes]:
+        """Operations on the inodes."""
+        ops: list[bytes] = []
+        for (name, _), inode in zip(self._names, self.inodes, strict=True):
+            ops += lose_name(self._directory, name, inode, now)
+        return ops
+
+    def done(self, at: int) -> None:
+        """Memory, once the frame is at ``at``."""
+        for inode in self.inodes:
+            if inode.nlink:
+                inode.touched, inode.surface = at, None
+            else:
+                inode.tree.linked.pop(inode.link_id, None)
+                detach(inode, at)
+
+
+def _hard_names(directory: LiveDir) -> Iterator[tuple[bytes, int]]:
+    """Every name of a hard link below a live directory, with its link number; enters only what may hold one."""
+    waiting: list[tuple[LiveDir | None, Entry]] = [(directory, directory.entry())]
+    blobs = directory.tree.live.blobs
+    while waiting:
+        at, entry = waiting.pop()
+        if at is None or not at.number:
+            yield from _resting_names(blobs, entry, waiting)
+            continue
+        for name, inode, child in _changed_entries(at):
+            if child.kind is Kind.HARD:
+                yield name, child.link_id
+            elif child.kind is Kind.DIRECTORY:
+                below = at.made(name, child) if inode is None else inode
+                waiting.append((below if isinstance(below, LiveDir) else None, child))
+
+
+def _changed_entries(directory: LiveDir) -> Iterator[tuple[bytes, Inode | None, Entry]]:
+    """Names of a directory with rows, without those of its base where that holds no hard link."""
+    directory.refresh()
+    if directory.totals.links:
+        yield from directory.entries()
+        return
+    for name, inode in list(directory.children.items()):
+        if inode is not None:
+            yield name, inode, inode.named_entry()
+    if not directory.complete:
+        rows = directory.tree.live.database.scan(Table.ENTRIES, U64.pack(directory.number))
+        for key, value in rows:
+            if value and key[U64.size :] not in directory.children:
+                yield key[U64.size :], None, decode(value)
+
+
+def _resting_names(blobs: BlobSource, entry: Entry, waiting: list[tuple[LiveDir | None, Entry]]) -> Iterator[tuple[bytes, int]]:
+    if not entry.totals.links:
+        return
+    for name, value in prolly.scan(blobs, entry.root):
+        child = decode(value)
+        if child.kind is Kind.HARD:
+            yield name, child.link_id
+        elif child.kind is Kind.DIRECTORY:
+            waiting.append((None, child))
