@@ -78,7 +78,7 @@ class Mount:
             nursery.cancel_scope.cancel()
 
     async def _raise_read_ahead(self) -> None:
-        """Let the kernel read 1 MiB ahead, once its first request has set its own limit; only root may, and it is only speed."""
+        """Let the kernel read 1 MiB ahead, once its first request has set its own limit; only root may; it is only speed."""
         await self._operations.greeted.wait()
         await trio.sleep(GREETING_SECONDS)
         device = mounted_device(self._where)

@@ -120,8 +120,7 @@ class Operations(pyfuse3.Operations):
         """Finish a call that has to wait first."""
         try:
             if isinstance(wait, Later):
-                result = await self._rim.carry(partial(_raise, wait))
-                return self._entry(result) if isinstance(result, Node) else None
+                return await self._rim.carry(partial(_raise, wait))
             return await self._rim.carry(call)
         except FUSEError:
             raise
@@ -236,7 +235,11 @@ class Operations(pyfuse3.Operations):
     @handler
     def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
         parent = self._node(parent_inode)
-        return self._entry(parent.mkdir(name, mode & 0o7777, Who(ctx.uid, ctx.gid)), parent)
+        try:
+            return self._entry(parent.mkdir(name, mode & 0o7777, Who(ctx.uid, ctx.gid)), parent)
+        except Later as later:
+            proceed = later.proceed
+            raise Later(later.at, lambda taken: self._entry(proceed(taken), parent)) from None
 
     @handler
     def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
@@ -272,7 +275,7 @@ class Operations(pyfuse3.Operations):
     def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         node = self._node(inode)
         writing = flags & os.O_ACCMODE != os.O_RDONLY
-        if flags & os.O_TRUNC and writing:
+        if flags & os.O_TRUNC:
             node.set(Change(size=0))
         return FileInfo(fh=cast(Any, self._handle(node.open(writing=writing))), keep_cache=True)
 

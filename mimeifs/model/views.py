@@ -237,6 +237,15 @@ class MimeiDir(VirtualDir):
             proceed, name = later.proceed, b"@" + label.encode()
             raise Later(later.at, lambda taken: (proceed(taken), self.at_name(name))[1]) from None
 
+    def _become(self, blank: bytes, label: str) -> None:
+        """Turn a blank into a version; it stays a blank when that is refused."""
+        try:
+            self._take(label)
+        except Later:
+            del self.views.blanks[self.mimei, blank]
+            raise
+        del self.views.blanks[self.mimei, blank]
+
     def rmdir(self, name: bytes) -> None:
         """Drop a label, never its version; or a blank."""
         if self.views.blanks.pop((self.mimei, name), None) is not None:
@@ -258,8 +267,7 @@ class MimeiDir(VirtualDir):
             raise CrossTreeError("versions cannot be moved; copy out of them")
         if (self.mimei, name) in self.views.blanks:
             if new_name[:1] == b"@":
-                del self.views.blanks[self.mimei, name]
-                self._take(_text(new_name[1:]))
+                self._become(name, _text(new_name[1:]))
             else:
                 self.views.blanks[self.mimei, new_name] = self.views.blanks.pop((self.mimei, name))
             return
