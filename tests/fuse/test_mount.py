@@ -1,0 +1,98 @@
+"""A mount as a whole: how it begins, how it ends, and what is durable then."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mimeifs.errors import InvalidError
+from mimeifs.fuse.mount import MountOptions, mounted_device, parse_options
+from tests.serving import Served, serving
+
+ENDINGS: dict[str, Callable[[Served], int]] = {
+    "SIGTERM": lambda served: served.end(signal.SIGTERM),
+    "SIGINT": lambda served: served.end(signal.SIGINT),
+    "fusermount3 -u": lambda served: (served.unmount(), served.ended())[1],
+}
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_clean_end_leaves_nothing_behind_and_everything_durable(ending: str, tmp_path: Path) -> None:
+    with serving(tmp_path / "s") as served:
+        present = served.mimei("work")
+        content = os.urandom(300_000)
+        (present / "unsynced").write_bytes(content)
+        (present / "dir").mkdir()
+        os.utime(present / "dir", ns=(5, 7))
+        assert ENDINGS[ending](served) == 0
+        assert not served.mounted
+        assert mounted_device(served.mount) == ""
+        served.start()
+        assert (present / "unsynced").read_bytes() == content
+        assert (present / "dir").stat().st_mtime_ns == 7
+        assert served.end() == 0
+
+
+@pytest.mark.mount
+def test_ending_with_open_files_loses_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path / "s") as served:
+        present = served.mimei("work")
+        fd = os.open(present / "open", os.O_RDWR | os.O_CREAT)
+        os.write(fd, b"written")
+        assert served.end() == 0
+        with pytest.raises(OSError):
+            os.write(fd, b"too late")
+        with suppress(OSError):
+            os.close(fd)
+        served.start()
+        assert (present / "open").read_bytes() == b"written"
+
+
+@pytest.mark.mount
+def test_a_second_daemon_on_the_same_home_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    with serving(tmp_path / "s") as served:
+        other = tmp_path / "other"
+        other.mkdir()
+        refused = served.command("serve", "--mount", str(other), check=False)
+        assert refused.returncode != 0
+        assert b"in use" in refused.stderr or b"already" in refused.stderr
+        assert b"Traceback" not in refused.stderr
+        assert mounted_device(other) == ""
+        served.mimei("still-works")
+
+
+@pytest.mark.mount
+def test_a_mount_point_that_is_a_file_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    served = Served(tmp_path / "s")
+    refused = served.command("serve", "--mount", str(tmp_path / "file"), check=False)
+    assert refused.returncode != 0
+    assert b"not a directory" in refused.stderr
+    assert b"Traceback" not in refused.stderr
+
+
+@pytest.mark.mount
+def test_home_and_mount_point_may_have_odd_names(tmp_path: Path) -> None:
+    with serving(tmp_path / "a b\tc\\d\ne") as served:
+        served.mimei("work")
+        assert served.end() == 0
+        assert not served.mounted
+
+
+def test_mount_options_are_parsed() -> None:
+    assert parse_options("") == MountOptions()
+    assert parse_options("noexec,allow_other,noxattr") == MountOptions(True, False, frozenset({"noexec"}))
+    assert parse_options("", allow_other=True).allow_other
+
+
+def test_unknown_mount_options_are_refused_by_name() -> None:
+    with pytest.raises(InvalidError, match=r"'nonsense'.*noexec"):
+        parse_options("noexec,nonsense")
+
+
+def test_nothing_is_mounted_on_an_ordinary_directory(tmp_path: Path) -> None:
+    assert mounted_device(tmp_path) == ""
