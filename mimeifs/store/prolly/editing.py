@@ -19,6 +19,7 @@ from mimeifs.ids import BlobId
 from mimeifs.store.interfaces import BlobSink, BlobSource
 from mimeifs.store.prolly.cut import Cutter
 from mimeifs.store.prolly.node import Node, child_blob, decode, decode_child
+from mimeifs.store.prolly.patching import Replaced, patch
 from mimeifs.store.prolly.scanning import Walk
 from mimeifs.store.prolly.writing import Tower, build, check_row
 
@@ -74,12 +75,14 @@ class _Rows:
     cut_alike: bool
 
 
-def _changed(node: Node, changes: Sequence[RowChange]) -> _Rows | None:
+def _changed(node: Node, changes: Sequence[RowChange], replaced: Replaced | None) -> _Rows | None:
     """The node's rows after ``changes``, or None if they change nothing."""
     rows = dict(zip(node.keys, node.values, strict=True))
     touched, cut_alike = False, True
     for key, value in changes:
         old = rows.get(key)
+        if replaced is not None and old is not None:
+            replaced(key, old)
         if old == value:
             continue
         touched = True
@@ -97,7 +100,7 @@ def _changed(node: Node, changes: Sequence[RowChange]) -> _Rows | None:
     return _Rows(keys, [rows[key] for key in keys], False)
 
 
-def _edit_level(walk: _Remembering, cutter: Cutter, changes: Sequence[RowChange]) -> list[RowChange]:
+def _edit_level(walk: _Remembering, cutter: Cutter, changes: Sequence[RowChange], replaced: Replaced | None) -> list[RowChange]:
     """Cut one level again around ``changes``; returns the changes of the level above."""
     removed: dict[bytes, bytes | None] = {}
     at = 0
@@ -106,7 +109,7 @@ def _edit_level(walk: _Remembering, cutter: Cutter, changes: Sequence[RowChange]
         while True:
             end = walk.at_end
             stop = len(changes) if end else bisect_right(changes, walk.node.keys[-1], at, key=_KEY)
-            rows = _changed(walk.node, changes[at:stop])
+            rows = _changed(walk.node, changes[at:stop], replaced)
             at = stop
             if rows is None:
                 if cutter.idle:
@@ -155,14 +158,20 @@ def _check(changes: Sequence[RowChange]) -> None:
         last = key
 
 
-def apply(source: BlobSource, sink: BlobSink, root: BlobId, changes: Sequence[RowChange]) -> BlobId:
+def apply(
+    source: BlobSource, sink: BlobSink, root: BlobId, changes: Sequence[RowChange], replaced: Replaced | None = None
+) -> BlobId:
     """The map ``root`` with each key of ``changes`` set to its value, or deleted where that is None (absent: no matter).
 
     ``changes`` ascend strictly and keep the limits of rows, else ``ValueError``. Gives ``root`` itself if nothing changes.
+    ``replaced`` is told, in ascending order, each key of ``changes`` that the map has, and its value there.
     """
     _check(changes)
     if not changes:
         return root
+    patched = patch(source, sink, root, changes, replaced)
+    if patched is not None:
+        return patched
     top = decode(source, root)
     if not top.keys:
         return build(sink, [(key, value) for key, value in changes if value is not None])
@@ -171,7 +180,7 @@ def apply(source: BlobSource, sink: BlobSink, root: BlobId, changes: Sequence[Ro
     pending: Sequence[RowChange] = changes
     for level in range(top.level + 1):
         cutter = Cutter(sink, level)
-        pending = _edit_level(_Remembering(source, top, level, known), cutter, pending)
+        pending = _edit_level(_Remembering(source, top, level, known), cutter, pending, None if level else replaced)
         written.update(cutter.only_child)
         if not pending:
             return root

@@ -166,6 +166,11 @@ def load(source: BlobSource, blob: BlobId) -> bytes:
 def admit(blob: BlobId, data: bytes) -> None:
     """Check a node and remember that it is sound."""
     parse(data)
+    remember(blob)
+
+
+def remember(blob: BlobId) -> None:
+    """Note that a node is sound."""
     if len(sound) >= _REMEMBERED:
         sound.clear()
     sound.add(blob)
