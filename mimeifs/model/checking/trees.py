@@ -42,6 +42,7 @@ class Trees:
         """A version's tree, its link map and what they say of each other."""
         if not self._first_time(b"tree", tree.entry.root, repr(tree).encode()):
             return
+        yield from self.stored(prolly.EMPTY_ROOT, None, where)
         yield from self.entry(tree.entry, where, b"")
         yield from self.link_map(tree.links, tree.linked_files, tree.linked_bytes, where)
         try:
