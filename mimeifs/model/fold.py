@@ -10,7 +10,7 @@ marked (``folded``, DOOMED): they fall when the node is known to have caught up 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -34,7 +34,7 @@ from mimeifs.store.content import ContentRef
 from mimeifs.store.database import U64, Table
 from mimeifs.store.extents import ExtentMap
 from mimeifs.store.overlay import DirRow, FileRow, Overlay, Totals, decode_dir
-from mimeifs.store.packwriter import PackWriter
+from mimeifs.store.recent import RecentNodes
 
 TOMBSTONE = b""
 Seal = Callable[[FileRow, ExtentMap], ContentRef]
@@ -45,10 +45,11 @@ class Fold:
     """One fold of one tree at journal position ``at``; ``seal(row, extents)`` stores a file's present content."""
 
     overlay: Overlay
-    blobs: PackWriter
+    blobs: RecentNodes
     seal: Seal
     tree: int
     at: int
+    _rows: dict[int, DirRow] = field(default_factory=dict)
 
     def run(self) -> tuple[BlobId, TreeRoot]:
         """Fold everything; returns the new version's root and what it says."""
@@ -95,23 +96,32 @@ class Fold:
 
     def _fold_directory(self, directory: int, names: set[bytes]) -> None:
         key = U64.pack(directory)
-        row = decode_dir(self.overlay.get(Table.DIRS, key) or b"")
+        row = self._row(directory)
         changes: list[tuple[bytes, bytes | None]] = []
-        totals = row.totals
+        tally = _Tally(row.totals.files, row.totals.size, row.totals.links)
         for name in sorted(name for name in names if name):
             live = self.overlay.get(Table.ENTRIES, key + name)
             if live is None:
                 continue
             entry = None if live == TOMBSTONE else self._sealed(directory, name, decode(live))
-            old = prolly.get(self.blobs, row.base, name)
-            totals = _minus_plus(totals, None if old is None else decode(old), entry)
-            changes.append((name, None if entry is None else encode(self._slim(entry))))
             if entry is None:
                 self.overlay.delete(Table.ENTRIES, key + name)
+                changes.append((name, None))
+            else:
+                tally.count(entry, 1)
+                changes.append((name, encode(self._slim(entry))))
         if not changes:
             return
-        base = prolly.apply(self.blobs, self.blobs, row.base, changes)
-        self.overlay.put(Table.DIRS, key, replace(row, base=base, totals=totals).encode())
+        base = prolly.apply(self.blobs, self.blobs, row.base, changes, lambda _, old: tally.count(decode(old), -1))
+        totals = Totals(tally.files, tally.size, row.totals.subdirs, tally.links)
+        new = self._rows[directory] = DirRow(base, totals, row.mtime_ns, row.ctime_ns, row.subdirs)
+        self.overlay.put(Table.DIRS, key, new.encode())
+
+    def _row(self, directory: int) -> DirRow:
+        row = self._rows.get(directory)
+        if row is None:
+            row = self._rows[directory] = decode_dir(self.overlay.get(Table.DIRS, U64.pack(directory)) or b"")
+        return row
 
     def _sealed(self, directory: int, name: bytes, entry: Entry) -> Entry:
         """The entry with digests where it had local numbers; its row goes, or is doomed."""
@@ -135,8 +145,8 @@ class Fold:
     def _directory_entry(self, entry: Entry) -> Entry:
         if not entry.live:
             return entry
-        row: DirRow = decode_dir(self.overlay.get(Table.DIRS, U64.pack(entry.live)) or b"")
-        totals = replace(row.totals, subdirs=row.subdirs)
+        row = self._row(entry.live)
+        totals = Totals(row.totals.files, row.totals.size, row.subdirs, row.totals.links)
         return msgspec.structs.replace(
             entry, live=0, root=row.base, totals=totals, mtime_ns=row.mtime_ns, ctime_ns=row.ctime_ns
         )
@@ -146,7 +156,7 @@ class Fold:
         if row is None:
             raise RuntimeError(f"live entry without a file row: {entry.live}")
         content = self.seal(row, self.overlay.extents(entry.live))
-        self.overlay.rebase(entry.live, content, self.at)
+        self.overlay.rebase(entry.live, row, content, self.at)
         self.overlay.put(Table.DOOMED, U64.pack(self.at) + U64.pack(entry.live), bytes([table]) + key)
         return msgspec.structs.replace(
             entry, live=0, content=content, size=content.size, mtime_ns=row.mtime_ns, ctime_ns=row.ctime_ns
@@ -182,21 +192,25 @@ class Fold:
         return entry
 
 
-def _minus_plus(totals: Totals, old: Entry | None, new: Entry | None) -> Totals:
-    files, size, links = totals.files, totals.size, totals.links
-    for entry, sign in ((old, -1), (new, 1)):
-        if entry is None:
-            continue
+@dataclass(slots=True)
+class _Tally:
+    """Totals being counted."""
+
+    files: int
+    size: int
+    links: int
+
+    def count(self, entry: Entry, sign: int) -> None:
+        """An entry has come (1) or gone (-1)."""
         if entry.kind is Kind.DIRECTORY:
-            files += sign * entry.totals.files
-            size += sign * entry.totals.size
-            links += sign * entry.totals.links
+            self.files += sign * entry.totals.files
+            self.size += sign * entry.totals.size
+            self.links += sign * entry.totals.links
         elif entry.kind is Kind.FILE:
-            files += sign
-            size += sign * entry.size
+            self.files += sign
+            self.size += sign * entry.size
         elif entry.kind is Kind.HARD:
-            links += sign
-    return Totals(files, size, totals.subdirs, links)
+            self.links += sign
 
 
 def reap(overlay: Overlay, cut: int) -> None:

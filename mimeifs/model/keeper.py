@@ -34,6 +34,7 @@ from mimeifs.store.operations import decode as decode_operations
 from mimeifs.store.overlay import FileRow, Overlay
 from mimeifs.store.packs import START, IndexRow, PackEnd
 from mimeifs.store.packwriter import PackWriter
+from mimeifs.store.recent import RecentNodes
 from mimeifs.store.seal import seal
 from mimeifs.store.storage import Storage
 
@@ -41,6 +42,7 @@ T = TypeVar("T")
 _POSITION = b"position"
 _PACK_END = b"pack end"
 BATCH_BYTES = 8 << 20
+MAPS_BYTES = 4 << 20
 START_POSITION = SEGMENT_SIZE + HEADER_SIZE
 
 
@@ -122,6 +124,7 @@ class Keeper:
         end = database.get(Table.META, _PACK_END)
         self._overlay: Overlay | None = None
         self._packs = PackWriter(storage.packs, PackEnd.decode(end) if end else START, self._lookup)
+        self._maps = RecentNodes(self._packs, room=MAPS_BYTES)
         self._freed: dict[int, int] = {}
         self._named: set[int] = set()
         self.edited: dict[int, int] = {}
@@ -292,7 +295,7 @@ class Keeper:
         batch.folded.append(at)
 
     def _cut(self, overlay: Overlay, request: CutRequest, at: int) -> Taken:
-        root, tree = Fold(overlay, self._packs, self._seal, request.tree, at).run()
+        root, tree = Fold(overlay, self._maps, self._seal, request.tree, at).run()
         newest = newest_version(overlay, request.mimei)
         if newest is not None and newest[2].root == root:
             number, record, _ = newest
@@ -352,7 +355,7 @@ class Keeper:
                 done.append(number)
                 row = overlay.file(number)
                 if row is not None:
-                    overlay.rebase(number, self._seal(row, overlay.extents(number)), row.folded)
+                    overlay.rebase(number, row, self._seal(row, overlay.extents(number)), row.folded)
                     budget -= row.size
                     moved = True
                 if budget <= 0:

@@ -160,15 +160,16 @@ class Overlay:
         """A file's extents."""
         return ExtentMap(_extent(key, value) for key, value in self.scan(Table.EXTENTS, U64.pack(number)))
 
-    def rebase(self, number: int, base: ContentRef, folded: int) -> None:
-        """The file's present content is now ``base``: it has been sealed, and no extent is needed any more."""
-        row = self._file(number)
-        self._cut(number, 0, 1 << 63)
-        self.put(Table.FILES, U64.pack(number), replace(row, base=base, folded=folded).encode())
+    def rebase(self, number: int, row: FileRow, base: ContentRef, folded: int) -> None:
+        """The present content of the file with that row is now ``base``: it has been sealed, and no extent is needed any
+        more."""
+        self._drop_extents(number)
+        new = FileRow(base, row.size, row.mtime_ns, row.ctime_ns, folded)
+        self.put(Table.FILES, U64.pack(number), new.encode())
 
     def drop_file(self, number: int) -> None:
         """Forget a file's row and extents."""
-        self._cut(number, 0, 1 << 63)
+        self._drop_extents(number)
         self.delete(Table.FILES, U64.pack(number))
 
     def _file(self, number: int) -> FileRow:
@@ -241,6 +242,15 @@ class Overlay:
                 found = cursor.delete()
         for extent in kept:
             self._put_extent(file, extent)
+
+    def _drop_extents(self, file: int) -> None:
+        """Take out all of a file's extents."""
+        prefix = U64.pack(file)
+        with self.transaction.cursor(db=self._database[Table.EXTENTS]) as cursor:
+            found = cursor.set_range(prefix)
+            while found and cursor.key().startswith(prefix):
+                self._count(_EXTENT.unpack(cursor.value())[1], -1)
+                found = cursor.delete()
 
     def _put_extent(self, file: int, extent: Extent) -> None:
         start, length, address = extent

@@ -16,11 +16,22 @@ def seal(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: PackWr
     """The content of the file that ``row`` and ``extents`` describe, stored."""
     if not len(extents) and row.size == row.base.size:
         return row.base
+    whole = _one_piece(row, extents)
+    if whole is not None:
+        return content.ContentRef(content.ContentKind.BLOB, blobs.put(journal.read(whole, row.size)), row.size)
 
     def read_new(offset: int, size: int) -> bytes:
         return b"".join(_pieces(row, extents, journal, blobs, offset, size))
 
     return editing.edit(blobs, blobs, row.base, row.size, _dirty(extents, row.size), read_new)
+
+
+def _one_piece(row: FileRow, extents: ExtentMap) -> int | None:
+    """Where the journal has all of a small file in one piece, as most files are written; ``None`` where it has not."""
+    if len(extents) != 1 or not 0 < row.size <= content.SINGLE_LIMIT:
+        return None
+    start, length, address = next(iter(extents))
+    return None if start or length < row.size or address & ZEROS else address
 
 
 def _pieces(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: PackWriter, offset: int, size: int) -> list[bytes]:
