@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mimeifs.errors import MimeiError
+from mimeifs.model import live as live_module
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.node import Node
 from mimeifs.model.versions import VersionInfo
@@ -146,6 +147,13 @@ class Work:
         then = copy.deepcopy(plain)
         self.plain.update({each: then[each] for each in self.below(path, then)})
 
+    def forget(self) -> None:
+        """The kernel forgets everything; memory keeps three at most of what need not stay."""
+        live = self.local.engine.live
+        for node in list(live.nodes.values()):
+            if live.nodes.get(node.ino) is node:
+                live.forgotten(node)
+
     def settle(self) -> None:
         self.local.running.settle()
 
@@ -158,12 +166,13 @@ class Work:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_random_work_with_restores(tmp_path: Path, seed: int) -> None:
+def test_random_work_with_restores(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "IDLE_LIMIT", 3)
     local = open_local(tmp_path)
     try:
         work = Work(local, seed)
         acts = [work.write] * 5 + [work.mkdir] * 3 + [work.remove, work.rename, work.link, work.link, work.backup]
-        acts += [work.restore, work.restore_path, work.restore_path, work.settle]
+        acts += [work.restore, work.restore_path, work.restore_path, work.settle, work.forget]
         for step in range(120):
             work.chance.choice(acts)()
             if work.chance.random() < 0.3:
