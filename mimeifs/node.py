@@ -5,6 +5,7 @@ ends by SIGTERM, SIGINT or when somebody unmounts; then everything is durable be
 keeper finishes what the journal holds.
 """
 
+import ctypes
 import errno
 import gc
 import logging
@@ -26,7 +27,7 @@ from mimeifs.engine import Engine, check_device
 from mimeifs.errors import CapacityError, PeerError
 from mimeifs.fuse.mount import Mount, MountOptions
 from mimeifs.home import Home
-from mimeifs.messages import Announce, Go, Ready, Sync, Synced, Trouble, receive, receive_waiting, send
+from mimeifs.messages import Announce, Go, Gone, Ready, Sync, Synced, Trouble, receive, receive_waiting, send
 from mimeifs.model.versions import Later
 from mimeifs.store.database import open_database
 from mimeifs.store.interfaces import Cold
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TELL_SECONDS = 0.05
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 PATIENCE_NS = 150_000
 """How long the loop waits for a sync before it does something else: on a fast disk less than giving way twice would cost."""
 
@@ -125,17 +128,24 @@ class Node:
         while True:
             await trio.lowlevel.wait_readable(self._syncer)
             self._sync_ns -= self._sync_ns // 8
-            self._hear_syncer()
+            if not self._hear_syncer():
+                return
 
-    def _hear_syncer(self) -> None:
+    def _hear_syncer(self) -> bool:
+        """Take in what the syncer says; whether there will be more."""
         for message in receive_waiting(self._syncer):
-            if isinstance(message, Synced):
+            if isinstance(message, Gone):
+                return False
+            if isinstance(message, Ready):
+                self._asked = self._synced  # A predecessor may have died over what it was asked.
+            elif isinstance(message, Synced):
                 if message.errno:
                     self._sync_error, self._asked = message.errno, self._synced
                 else:
                     self._synced = max(self._synced, message.position)
-                self._sync_event.set()
-                self._sync_event = trio.Event()
+            self._sync_event.set()
+            self._sync_event = trio.Event()
+        return True
 
     async def hear_keeper(self) -> None:
         """Take in the keeper's news."""
@@ -193,6 +203,7 @@ async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.soc
     root = await node.carry(lambda: engine.views.root)
     mount = Mount(options.mount, options.mount_options, engine.live, engine.views.past, root, node)
     gc.freeze()
+    keep_freed_memory()
     try:
         async with trio.open_nursery() as partners:
             partners.start_soon(node.hear_keeper)
@@ -215,3 +226,12 @@ async def _end_on_signal(mount: Mount) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
             mount.end()
+
+
+def keep_freed_memory() -> None:
+    """Have malloc(3) keep up to 8 MiB of what was freed (mallopt(3)): buffers of requests would otherwise be mapped and unmapped
+    each time, at a page fault for every 4 KiB. Where the C library is another one, nothing happens."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 8 << 20)

@@ -23,6 +23,7 @@ from mimeifs.store.packwriter import PackWriter
 
 __all__ = ["BlobReader", "Lookup", "PackWriter", "ResidentBlobReader"]
 
+SCRATCH_BYTES = 1 << 20
 MAX_WANTED = 4096
 ENTRY_OVERHEAD = 160
 """What an entry of a cache costs beside its bytes."""
@@ -94,6 +95,7 @@ class ResidentBlobReader(BlobReader):
     def __init__(self, directory: Path, lookup: Lookup, *, cache_bytes: int, pin_bytes: int = 32 << 20) -> None:
         super().__init__(directory, lookup, cache_bytes=cache_bytes)
         self._waits = False
+        self._scratch = bytearray(SCRATCH_BYTES)  # Reused, because fresh memory costs a page fault every 4 KiB.
         self._wanted: OrderedDict[bytes, IndexRow] = OrderedDict()
         self._pins: OrderedDict[bytes, bytes] = OrderedDict()
         self._pin_room = pin_bytes
@@ -155,7 +157,9 @@ class ResidentBlobReader(BlobReader):
     def _read(self, fd: int, size: int, offset: int) -> Buffer:
         if self._waits:
             return read_at(fd, size, offset)
-        buffer = bytearray(size)
+        if size > len(self._scratch):
+            self._scratch = bytearray(size)
+        buffer = memoryview(self._scratch)[:size]
         try:
             count = os.preadv(fd, (buffer,), offset, os.RWF_NOWAIT)
         except BlockingIOError:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain
 
+import msgspec
+
 from mimeifs.errors import IntegrityError, InvalidError, MimeiError
 from mimeifs.ids import ID_SIZE, BlobId
 from mimeifs.store import prolly
@@ -36,8 +38,7 @@ class ContentKind(IntEnum):
     CHUNKS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRef:
+class ContentRef(msgspec.Struct, frozen=True, gc=False):
     """The name of a content of ``size`` bytes: its blob's digest, the root of its chunk map, or no bytes for nothing."""
 
     kind: ContentKind
@@ -133,7 +134,7 @@ def read(source: BlobSource, ref: ContentRef, offset: int, size: int) -> bytes:
 
     Raises as ``BlobSource.get`` does; ``Cold`` then names every blob that is missing, so that one fetch is enough.
     """
-    pieces: list[bytes] = []
+    pieces: list[bytes | memoryview] = []
     cold: list[BlobId] = []
     for blob, start, length in plan(source, ref, offset, size):
         try:
@@ -141,13 +142,13 @@ def read(source: BlobSource, ref: ContentRef, offset: int, size: int) -> bytes:
         except Cold as missing:
             cold += missing.ids
             continue
-        piece = data if length == len(data) else data[start : start + length]
+        piece = data if length == len(data) else memoryview(data)[start : start + length]
         if len(piece) != length:
             raise IntegrityError(f"a blob of {len(data)} bytes stands where {start + length} are needed")
         pieces.append(piece)
     if cold:
         raise Cold(tuple(cold))
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
 
 
 class ReadAhead:
