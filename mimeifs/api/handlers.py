@@ -1,6 +1,6 @@
 """What each request does: plain functions from services and request to the reply, over the model.
 
-What this is not: lists (``listing``, ``comparisons``), or transport. A handler may raise ``Cold`` or ``Later``, as calls of
+What this is not: lists (``listing``), or transport. A handler may raise ``Cold`` or ``Later``, as calls of
 the model do, and is then carried through by whoever called it. Always true: every request class has one row in
 ``HANDLERS``; a handler that raises any error has changed nothing.
 """
@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mimeifs.api import finding, lines, listing, requests
+from mimeifs.api import finding, lines, listing, referring, requests
 from mimeifs.api.services import Services
 from mimeifs.errors import InvalidError, NotFoundError
-from mimeifs.ids import BlobId, RecordId, show_key, show_mimei, show_record
+from mimeifs.ids import BlobId, MimeiId, RecordId, show_key, show_mimei, show_record
 from mimeifs.model import records
 from mimeifs.model.entry import Link, View
 from mimeifs.model.names import RELEASE, check_label
@@ -93,20 +93,21 @@ def info(services: Services, request: requests.Info) -> requests.MimeiFacts:
     last = services.versions.last(found.mimei)
     released = services.versions.labelled(found.mimei, RELEASE) if RELEASE in labels else None
     heads = services.live.database.scan(Table.HEADS, found.mimei)
+    line = lines.mimei_line(services, found.mimei, found.name, found.view)
     return requests.MimeiFacts(
-        lines.mimei_line(services, found.mimei, found.name, found.view),
-        tuple(name for name, link in listing.root_links(services, b"") if link.mimei == found.mimei),
-        show_key(about.author),
-        about.app_type,
-        about.extension,
-        about.mark,
-        about.name_hint,
-        about.created_ns,
-        show_mimei(about.origin[0]) if about.origin else "",
-        show_record(about.origin[1]) if about.origin else "",
-        None if last is None else lines.one_version(services, last),
-        None if released is None else lines.one_version(services, released),
-        tuple(show_record(RecordId(key[32:])) for key, _ in heads),
+        **msgspec.structs.asdict(line),
+        links=tuple(name for name, link in listing.root_links(services, b"") if link.mimei == found.mimei),
+        author=show_key(about.author),
+        app_type=about.app_type,
+        extension=about.extension,
+        mark=about.mark.hex(),
+        hint=about.name_hint,
+        created_ns=about.created_ns,
+        origin_mimei=show_mimei(about.origin[0]) if about.origin else "",
+        origin_record=show_record(about.origin[1]) if about.origin else "",
+        last=None if last is None else lines.one_version(services, last),
+        release=None if released is None else lines.one_version(services, released),
+        heads=tuple(show_record(RecordId(key[32:])) for key, _ in heads),
     )
 
 
@@ -178,6 +179,64 @@ def drop_label(services: Services, request: requests.DropLabel) -> requests.Vers
     return requests.Versioned(lines.one_version(services, found))
 
 
+# Transplanting
+
+
+def restore(services: Services, request: requests.Restore) -> requests.Restored:
+    """Bring the present back to a version."""
+    mimei = finding.find(services, request.name).mimei
+    found = finding.version(services, mimei, request.version)
+    before = services.versions.last(mimei)
+
+    def restored(_at: int) -> requests.Restored:
+        last = services.versions.last(mimei)
+        saved = None if last is None or (before is not None and last.record == before.record) else last
+        return requests.Restored(
+            lines.one_version(services, found), None if saved is None else lines.one_version(services, saved)
+        )
+
+    return then(lambda: services.transplant.restore(mimei, found, request.path), restored)
+
+
+def fork(services: Services, request: requests.Fork) -> requests.Created:
+    """A new MiMei from a version of another, shown as that one is."""
+    finding.check_free(services, request.new)
+    found = finding.find(services, request.name)
+    view = found.view if found.view in _VIEWS.values() else View.CUR
+
+    def forked(mimei: MimeiId) -> requests.Created:
+        reply = _link(services, request.new, Link(mimei, view or View.CUR))
+        return _later(services, lambda: reply)
+
+    def start(version: VersionInfo) -> requests.Created:
+        return then(lambda: services.transplant.fork(found.mimei, version, _hint(request.new)), forked)
+
+    if request.version.removeprefix("@") == finding.CUR:
+        return then(lambda: services.versions.backup(found.mimei), start)
+    return start(finding.version(services, found.mimei, request.version))
+
+
+def split(services: Services, request: requests.Split) -> requests.Created:
+    """Make a directory a MiMei."""
+    found = finding.find(services, request.name)
+
+    def made(mimei: MimeiId) -> requests.Created:
+        place = found.name + b"/" + request.path
+        return requests.Created(place, show_mimei(mimei), services.mimeis.row(mimei).kind, lines.VIEWS[View.CUR])
+
+    return then(lambda: services.transplant.split(found.mimei, request.path, request.new), made)
+
+
+# Waiting
+
+
+def settle(services: Services, _request: requests.Settle) -> requests.Settled:
+    """Everything appended so far in the store."""
+    if services.live.position >= services.live.journal.position:
+        return requests.Settled()
+    return _later(services, requests.Settled)
+
+
 HANDLERS: dict[type[requests.Request[Any]], Callable[[Services, Any], msgspec.Struct]] = {
     requests.Create: create,
     requests.List: listing.ls,
@@ -190,4 +249,10 @@ HANDLERS: dict[type[requests.Request[Any]], Callable[[Services, Any], msgspec.St
     requests.DropLabel: drop_label,
     requests.Log: listing.log,
     requests.Remove: remove,
+    requests.ChangeRef: referring.change_ref,
+    requests.ListRefs: referring.list_refs,
+    requests.Restore: restore,
+    requests.Fork: fork,
+    requests.Split: split,
+    requests.Settle: settle,
 }

@@ -1,10 +1,12 @@
 """The lists of the api: MiMeis and versions, a page at a time.
 
-What this is not: differences and histories (``comparisons``). Always true: a page is found from where the one before
+Always true: a page is found from where the one before
 ended, whatever changed meanwhile; what exists throughout appears once. May raise ``Cold``.
 """
 
 from collections.abc import Iterator
+
+import msgspec
 
 from mimeifs.api import finding, lines, requests
 from mimeifs.api.services import Services
@@ -39,13 +41,15 @@ def ls_all(services: Services, request: requests.ListAll) -> requests.Mimeis:
     linked: dict[MimeiId, tuple[bytes, View]] = {}
     for name, link in root_links(services, b""):
         linked.setdefault(link.mimei, (name, link.view))
+    root = services.views.root.tree.mimei
     known = sorted(services.mimeis.all(), key=lambda pair: pair[0])
 
     def rows() -> Iterator[tuple[MimeiId, requests.MimeiLine]]:
         for mimei, row in known:
             if mimei > request.after:
                 name, view = linked.get(mimei, (row.name.encode(), None))
-                yield mimei, lines.mimei_line(services, mimei, name, view)
+                line = lines.mimei_line(services, mimei, name, view)
+                yield mimei, msgspec.structs.replace(line, view="root") if mimei == root else line
 
     found, more = lines.page(rows())
     return requests.Mimeis(tuple(line for _, line in found), found[-1][0] if more else b"")

@@ -2,8 +2,10 @@
 
 IDs are in their printed form, names and paths are bytes, times nanoseconds, sizes bytes; versions are named as after an
 ``@``. ``name`` is an entry of the root, a path through presents to a link, or the ID of a MiMei. Lists come in pages:
-``next`` of one reply is ``after`` of the request for the next, and empty on the last. Always true: each request class
-states its reply class; ``REQUESTS`` and ``REPLIES`` hold all there are.
+``next`` of one reply is ``after`` of the request for the next, and empty on the last.
+
+What this is not: heavy reading. Who wants differences, a path's history or a check has the node settle and reads the store
+in a process of its own. Always true: each request class states its reply class; ``REQUESTS`` and ``REPLIES`` hold all.
 """
 
 from typing import Generic, Literal, TypeVar, get_args
@@ -21,7 +23,8 @@ class Request(msgspec.Struct, Generic[R], frozen=True, forbid_unknown_fields=Tru
 
 
 class MimeiLine(msgspec.Struct, frozen=True):
-    """A MiMei in a list. ``view`` is "" where no link in the root shows it; ``number`` is 0 before the first version.
+    """A MiMei in a list. ``view`` is "" where no link in the root shows it, "root" for the root itself; ``number`` is 0
+    before the first version.
 
     ``files`` and ``size`` are those of the newest version; ``changed`` says whether the present has changed since.
     """
@@ -51,24 +54,6 @@ class VersionLine(msgspec.Struct, frozen=True):
     memo: str
     labels: tuple[str, ...]
     parents: tuple[str, ...]
-
-
-class ChangeLine(msgspec.Struct, frozen=True):
-    """What differs at a path: ``change`` is a word of :mod:`mimeifs.model.comparing`; sizes are None on a side where
-    there is nothing."""
-
-    path: bytes
-    change: str
-    old_size: int | None
-    new_size: int | None
-
-
-class HistoryLine(msgspec.Struct, frozen=True):
-    """A version in which a path differs from the one before; ``change`` says how; ``size`` is None where it went."""
-
-    version: VersionLine
-    change: str
-    size: int | None
 
 
 class RefLine(msgspec.Struct, frozen=True):
@@ -124,15 +109,15 @@ class ListAll(Request[Mimeis], frozen=True, tag="ls-all"):
     after: bytes = b""
 
 
-class MimeiFacts(msgspec.Struct, frozen=True, tag="mimei-facts"):
-    """All there is to say of a MiMei. ``origin_mimei`` and ``origin_record`` are "" where it was not forked or split."""
+class MimeiFacts(MimeiLine, frozen=True, tag="mimei-facts"):
+    """All there is to say of a MiMei. ``mark`` is in hexadecimal; ``origin_mimei`` and ``origin_record`` are "" where it
+    was not forked or split."""
 
-    line: MimeiLine
     links: tuple[bytes, ...]
     author: str
     app_type: str
     extension: str
-    mark: bytes
+    mark: str
     hint: str
     created_ns: int
     origin_mimei: str
@@ -213,39 +198,6 @@ class Log(Request[Versions], frozen=True, tag="log"):
     after: bytes = b""
 
 
-class Changes(msgspec.Struct, frozen=True, tag="changes"):
-    """A page of differences, by path. ``old`` and ``new`` name what was compared; "cur" is the present."""
-
-    old: str
-    new: str
-    changes: tuple[ChangeLine, ...]
-    next: bytes
-
-
-class Diff(Request[Changes], frozen=True, tag="diff"):
-    """What differs between two versions, or a version and ``cur``."""
-
-    name: bytes
-    old: str = "last"
-    new: str = "cur"
-    after: bytes = b""
-
-
-class Histories(msgspec.Struct, frozen=True, tag="histories"):
-    """A page of the history of a path, newest first."""
-
-    versions: tuple[HistoryLine, ...]
-    next: bytes
-
-
-class History(Request[Histories], frozen=True, tag="history"):
-    """The distinct versions of one path."""
-
-    name: bytes
-    path: bytes
-    after: bytes = b""
-
-
 class Restored(msgspec.Struct, frozen=True, tag="restored"):
     """What the present now shows; ``saved`` is the version that keeps what it showed before."""
 
@@ -262,19 +214,19 @@ class Restore(Request[Restored], frozen=True, tag="restore"):
 
 
 class Fork(Request[Created], frozen=True, tag="fork"):
-    """A new MiMei that starts from a version of another."""
+    """A new MiMei that starts from a version of another; "cur" is the present, of which a version is taken if need be."""
 
     name: bytes
     new: bytes
-    version: str = "last"
+    version: str = "cur"
 
 
 class Split(Request[Created], frozen=True, tag="split"):
-    """Make a directory a MiMei of its own; a link stays."""
+    """Make a directory a MiMei of its own, called ``new`` or as the directory; a link stays, and is the reply's name."""
 
     name: bytes
     path: bytes
-    new: bytes = b""
+    new: str = ""
 
 
 class Removed(msgspec.Struct, frozen=True, tag="removed"):
@@ -313,6 +265,14 @@ class ListRefs(Request[Refs], frozen=True, tag="refs"):
     after: bytes = b""
 
 
+class Settled(msgspec.Struct, frozen=True, tag="settled"):
+    """The store holds everything."""
+
+
+class Settle(Request[Settled], frozen=True, tag="settle"):
+    """Wait until the store holds all that was done so far, for a process that is about to read it."""
+
+
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
     """Instead of a reply: the error's name in :mod:`mimeifs.api.errors`, and its message."""
 
@@ -331,31 +291,19 @@ AnyRequest = (
     | MoveLabel
     | DropLabel
     | Log
-    | Diff
-    | History
     | Restore
     | Fork
     | Split
     | Remove
     | ChangeRef
     | ListRefs
+    | Settle
 )
-AnyReply = (
-    Created
-    | Mimeis
-    | MimeiFacts
-    | BackedUp
-    | Versioned
-    | Versions
-    | Changes
-    | Histories
-    | Restored
-    | Removed
-    | Refs
-    | Failure
-)
+AnyReply = Created | Mimeis | MimeiFacts | BackedUp | Versioned | Versions | Restored | Removed | Refs | Settled | Failure
 
 REQUESTS: tuple[type[Request[msgspec.Struct]], ...] = get_args(AnyRequest)
+READING = (List, ListAll, Info, Log, ListRefs, Settle)
+"""Requests that change nothing."""
 REPLIES: tuple[type[msgspec.Struct], ...] = get_args(AnyReply)
 
 encode = msgspec.msgpack.encode

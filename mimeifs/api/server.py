@@ -22,7 +22,7 @@ import trio
 
 from mimeifs.api import errors, handlers
 from mimeifs.api.frames import GREETING, MAX_REPLY, MAX_REQUEST, Frames, frame
-from mimeifs.api.requests import AnyRequest, Failure, decode_request, encode
+from mimeifs.api.requests import READING, AnyRequest, Failure, decode_request, encode
 from mimeifs.api.services import Services
 from mimeifs.errors import ForbiddenError, InvalidError, MimeiError, TooLargeError
 from mimeifs.model.node import Who
@@ -39,10 +39,11 @@ class Carrier(Protocol):
     """Who carries calls of the model through."""
 
     async def carry(self, call: Callable[[], T]) -> T:
-        """The result of a synchronous call: what is cold fetched, what comes later waited for, and all of it durable.
+        """The result of a synchronous call: what is cold is fetched, what comes later waited for. Raises what it raises."""
+        ...
 
-        Raises what the call raises.
-        """
+    async def durable(self, call: Callable[[], T]) -> T:
+        """The same, and what the call did is durable."""
         ...
 
 
@@ -156,7 +157,8 @@ async def _answer(stream: trio.abc.Stream, carrier: Carrier, services: Services,
 
 async def _reply(carrier: Carrier, services: Services, request: AnyRequest) -> msgspec.Struct:
     try:
-        return await carrier.carry(partial(handlers.handle, services, request))
+        carry = carrier.carry if isinstance(request, READING) else carrier.durable
+        return await carry(partial(handlers.handle, services, request))
     except MimeiError as error:
         return _failure(error)
     except Exception as error:  # noqa: BLE001  # logged and answered; the node goes on

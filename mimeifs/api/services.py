@@ -9,6 +9,8 @@ from typing import Protocol
 from mimeifs.model.live import Live
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.node import Who
+from mimeifs.model.references import References
+from mimeifs.model.transplant import Transplant
 from mimeifs.model.versions import Versions
 from mimeifs.model.views import Views
 
@@ -45,6 +47,8 @@ class Services:
     mimeis: Mimeis
     versions: Versions
     views: Views
+    references: References
+    transplant: Transplant
     who: Who
 
     def by(self, who: Who) -> "Services":
@@ -54,4 +58,6 @@ class Services:
 
 def services_of(model: Model, who: Who) -> Services:
     """The services of an engine."""
-    return Services(model.live, model.mimeis, model.versions, model.views, who)
+    live, mimeis, versions = model.live, model.mimeis, model.versions
+    references = References(live, mimeis, versions)
+    return Services(live, mimeis, versions, model.views, references, Transplant(live, mimeis, versions), who)

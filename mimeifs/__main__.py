@@ -1,0 +1,7 @@
+"""``python -m mimeifs`` is the command ``mimei``."""
+
+import sys
+
+from mimeifs.cli import main
+
+sys.exit(main())

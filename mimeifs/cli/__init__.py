@@ -1,0 +1,5 @@
+"""The command ``mimei``."""
+
+from mimeifs.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,102 @@
+"""The entry of ``mimei``: from the command line to a command, and from whatever it raises to one line and an exit code.
+
+Always true: a person's mistake costs them one line on standard error, never a traceback; what nobody foresaw goes to a
+log whose place is told. Exit codes are in ``mimeifs.api.errors`` and ``docs/reference/cli.md``.
+"""
+
+import errno
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from mimeifs.api import errors as table
+from mimeifs.cli.command import Context
+from mimeifs.cli.output import Json, Output, text_output
+from mimeifs.cli.parser import COMMANDS, make_parser
+from mimeifs.cli.show import clean
+from mimeifs.errors import CapacityError, ForbiddenError, MimeiError, NotFoundError
+from mimeifs.home import Home, home_from
+
+EXIT_PIPE = 141
+_FOR_ERRNO: dict[int, type[MimeiError]] = {
+    errno.ENOENT: NotFoundError,
+    errno.EACCES: ForbiddenError,
+    errno.EPERM: ForbiddenError,
+    errno.EROFS: ForbiddenError,
+    errno.ENOSPC: CapacityError,
+    errno.EDQUOT: CapacityError,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    parser = make_parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None:
+        parser.print_help(sys.stderr)
+        return table.EXIT_USAGE
+    home = home_from(parsed.home)
+    output: Output = Json() if parsed.json else text_output(dict(os.environ))
+    try:
+        code = COMMANDS[parsed.command].run(Context(home, output), parsed)
+        sys.stdout.flush()
+        return code
+    except MimeiError as error:
+        return _tell(error, parsed)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return table.EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has had enough; the interpreter must not try to flush into the void at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except OSError as error:
+        kind = _FOR_ERRNO.get(error.errno or 0)
+        if kind is None:
+            return _unforeseen(home)
+        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return _tell(kind(f"{where}{error.strerror}"), parsed)
+    except Exception:  # noqa: BLE001  # the last door before a traceback
+        return _unforeseen(home)
+
+
+def _tell(error: MimeiError, parsed: object) -> int:
+    """One line about an error; its exit code."""
+    row = table.row_of(error)
+    if getattr(parsed, "json", False):
+        message = json.dumps({"error": row.name, "message": str(error), "exit_code": row.exit_code})
+    else:
+        message = f"mimei: {clean(str(error))}"
+    print(message, file=sys.stderr)
+    return row.exit_code
+
+
+def _unforeseen(home: Home) -> int:
+    """Keep the traceback where it can be found; one line about it."""
+    kind, error, _ = sys.exc_info()
+    place = _keep(home, traceback.format_exc())
+    said = clean(str(error).partition("\n")[0])
+    name = kind.__name__ if kind else "error"
+    print(f"mimei: something unforeseen happened ({name}: {said}); the details are in {place}", file=sys.stderr)
+    return table.EXIT_UNFORESEEN
+
+
+def _keep(home: Home, details: str) -> Path:
+    """Append to the home's log, or where that cannot be, to a file of its own."""
+    log = home.root / "log"
+    try:
+        with open(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "a") as file:
+            file.write(details)
+    except OSError:
+        handle, name = tempfile.mkstemp(prefix="mimei-", suffix=".log")
+        with open(handle, "w") as file:
+            file.write(details)
+        return Path(name)
+    return log

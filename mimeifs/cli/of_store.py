@@ -1,0 +1,177 @@
+"""Commands that read a store in their own process: ``check``, and ``info`` of a blob.
+
+Everybody may read, so a node that runs is not held up; what one of its own writes made look wrong while it was read is
+not reported, because with a node running only what a second look confirms is a finding.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mimeifs.api.errors import EXIT_DONE, EXIT_FINDINGS
+from mimeifs.cli import show
+from mimeifs.cli.command import Arguments, Command, Context
+from mimeifs.cli.progress import meter
+from mimeifs.cli.reading import Moment, moment
+from mimeifs.cli.show import Colour, Column, Paint
+from mimeifs.errors import MimeiError, NotFoundError
+from mimeifs.home import Home
+
+if TYPE_CHECKING:
+    from mimeifs.model.checking import Depth, Finding
+
+
+class FindingLine(msgspec.Struct, frozen=True):
+    """One thing that does not fit; ``blob`` is "" where none is concerned."""
+
+    fault: str
+    where: str
+    problem: str
+    blob: str
+
+
+class HolderLine(msgspec.Struct, frozen=True):
+    """A version that needs a blob; ``path`` is None when the version as a whole does."""
+
+    mimei: str
+    name: str
+    number: int
+    path: bytes | None
+
+
+class BlobReply(msgspec.Struct, frozen=True):
+    """A blob or record; ``damage`` is "" when its bytes are what its name says."""
+
+    blob: str
+    size: int
+    stored: int
+    pack: int
+    kind: str
+    damage: str
+    holders: tuple[HolderLine, ...]
+
+
+# check
+
+
+def _declare_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="do not read the bytes of contents")
+
+
+def _check(context: Context, arguments: Arguments) -> int:
+    from mimeifs.model.checking import Depth
+
+    depth = Depth.QUICK if arguments.quick else Depth.FULL
+    found = list(_findings(context.home, depth))
+    columns: tuple[Column[FindingLine], ...] = (
+        Column("FAULT", lambda line: line.fault, "<", lambda _: Colour.RED),
+        Column("WHERE", lambda line: show.clean(line.where)),
+        Column("PROBLEM", lambda line: show.clean(line.problem)),
+        Column("BLOB", lambda line: line.blob),
+    )
+    context.output.many("findings", [found], columns, "everything fits")
+    return EXIT_FINDINGS if found else EXIT_DONE
+
+
+def _findings(home: Home, depth: "Depth") -> Iterator[FindingLine]:
+    with meter("checking") as watched:
+        with moment(home) as now:
+            first, shared = list(_look(home, now, depth, watched.say)), now.shared
+        if first and shared:
+            watched.say("looking again")
+            with moment(home) as now:
+                again = set(_look(home, now, depth, watched.say))
+            first = [finding for finding in first if finding in again]
+    yield from map(_line, first)
+
+
+def _look(home: Home, now: Moment, depth: "Depth", say: Callable[[str], None]) -> "Iterator[Finding]":
+    from mimeifs.model.checking import Progress, check
+
+    def report(progress: Progress) -> None:
+        say(f"checking {progress.stage} {progress.done}/{progress.total}")
+
+    return check(now.database, now.blobs, home.storage, depth, report)
+
+
+def _line(finding: "Finding") -> FindingLine:
+    from mimeifs.ids import show_blob
+
+    blob = show_blob(finding.blob) if finding.blob is not None else ""
+    return FindingLine(finding.fault.value, finding.where, finding.problem, blob)
+
+
+# info of a blob
+
+
+def is_blob(argument: str) -> bool:
+    """Whether an argument is the ID of a blob or record rather than a name."""
+    from mimeifs.ids import parse_blob, parse_record
+
+    for parse in (parse_blob, parse_record):
+        try:
+            parse(argument)
+        except MimeiError:
+            continue
+        return True
+    return False
+
+
+def info_blob(context: Context, argument: str) -> int:
+    """Whether a blob or record is sound, and which versions need it."""
+    with moment(context.home) as now, meter("looking through the versions"):
+        reply = _blob(now, argument)
+    context.output.one(reply, lambda paint: _blob_lines(reply, paint))
+    return EXIT_DONE
+
+
+def _blob(now: Moment, argument: str) -> BlobReply:
+    from mimeifs.ids import BlobId, parse_blob, parse_record, show_mimei
+    from mimeifs.model import state
+    from mimeifs.model.checking import holders
+    from mimeifs.store.database import Table
+    from mimeifs.store.packs import IndexRow
+
+    digest = BlobId(parse_blob(argument) if argument[:1] == "b" else parse_record(argument))
+    stored = now.database.get(Table.BLOBS, digest)
+    row, damage = IndexRow.decode(stored) if stored is not None else IndexRow(0, 0, 0, 0, 0), ""
+    try:
+        now.blobs.get(digest)
+    except MimeiError as error:
+        damage = str(error)
+    found = []
+    for holder in holders(now.database, now.blobs, digest):
+        mimei = state.decode_mimei(now.database.get(Table.MIMEIS, holder.mimei) or b"")
+        found.append(HolderLine(show_mimei(holder.mimei), mimei.name, holder.number, holder.path))
+    if stored is None and not found:
+        raise NotFoundError(f"no blob {argument} in this store, and no version needs one")
+    return BlobReply(argument, row.plain, row.stored, row.pack, "record" if row.is_record else "blob", damage, tuple(found))
+
+
+def _blob_lines(reply: BlobReply, paint: Paint) -> Iterator[str]:
+    yield f"{reply.kind} of {show.size(reply.size)}, stored as {show.size(reply.stored)} in pack {reply.pack}"
+    yield paint(show.clean(reply.damage), Colour.RED) if reply.damage else "its bytes are what its name says"
+    if not reply.holders:
+        yield "no version needs it"
+    for holder in reply.holders:
+        where = "the version itself" if holder.path is None else show.name(b"/" + holder.path)
+        yield f"{show.clean(holder.name)} {paint(f'@{holder.number}', Colour.YELLOW)}  {where}"
+
+
+COMMANDS = (
+    Command(
+        "check",
+        "read everything stored and say what does not fit",
+        "Read everything a store holds and say what does not fit; nothing is changed. Exit code 1 says that something was\n"
+        "found. With a node running it reads beside it.",
+        (
+            ("mimei check", "every stored byte"),
+            ("mimei check --quick", "records and directories only"),
+            ("mimei check --json", "for programs"),
+        ),
+        _declare_check,
+        _check,
+    ),
+)

@@ -1,0 +1,69 @@
+"""The command line's grammar: all commands in one table, and the parser made from it."""
+
+import argparse
+
+from mimeifs import __version__
+from mimeifs.cli import of_comparisons, of_home, of_mimeis, of_node, of_store, of_versions
+from mimeifs.cli.command import Command, declare_everywhere
+
+_GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
+    ("a node", (*of_home.MAKING, *of_node.COMMANDS)),
+    ("MiMeis", of_mimeis.COMMANDS),
+    ("versions", (*of_versions.COMMANDS, *of_comparisons.COMMANDS)),
+    ("keys and care", (*of_store.COMMANDS, *of_home.COMMANDS)),
+)
+COMMANDS: dict[str, Command] = {command.name: command for _, group in _GROUPS for command in group}
+
+_ABOUT = """\
+Files whose names never change and whose pasts never vanish.
+
+A MiMei is a file tree (or one file) with a writable present and numbered, signed, read-only versions.
+A NAME is an entry of the node's root, a path to a link in one, or the ID of a MiMei.
+A VERSION is written as after an @: 7, last, release, a label, 2026-11-20T18:00; cur is the present.
+"""
+_EXAMPLES = """\
+examples:
+  mimei mount ~/mimei                start a node in the background and mount it
+  mkdir ~/mimei/drafts               make a MiMei with ordinary tools (or: mimei create drafts)
+  mimei backup drafts -m "before"    take a version of it
+  mimei log drafts                   list its versions
+  mimei diff drafts 1 2              what changed between two of them
+  mimei restore drafts 1 letter.txt  bring an old file back
+  mimei umount ~/mimei               end the node
+
+`mimei COMMAND --help` shows the options and examples of one command.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser for all of it; ``command`` is None where none was given."""
+    parser = argparse.ArgumentParser(
+        prog="mimei",
+        description=_ABOUT + "\n" + _summaries(),
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="mimei [--home DIR] [--json] COMMAND ...",
+    )
+    parser.add_argument("--version", action="version", version=f"mimei {__version__}")
+    declare_everywhere(parser)
+    parser.set_defaults(home=None, json=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
+    for command in COMMANDS.values():
+        made = commands.add_parser(
+            command.name,
+            description=command.about,
+            epilog=command.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        declare_everywhere(made)
+        command.declare(made)
+    return parser
+
+
+def _summaries() -> str:
+    width = max(map(len, COMMANDS))
+    lines = []
+    for title, group in _GROUPS:
+        lines.append(f"{title}:")
+        lines += [f"  {command.name:{width}}  {command.summary}" for command in group]
+    return "\n".join(lines) + "\n"
