@@ -107,6 +107,7 @@ class _Batch:
     """What one transaction has gathered for the announcement."""
 
     moved: bool = False
+    cutting: bool = False
     taken: list[Taken] = field(default_factory=list)
     folded: list[int] = field(default_factory=list)
 
@@ -176,10 +177,22 @@ class Keeper:
     def _advance(self, start: int, upto: int | None) -> _Batch:
         batch = _Batch()
         if self._cut_waits(start, upto):
-            self._take(start, batch)
-        else:
+            self._take_alone(start, batch)
+            return batch
+        try:
             with self._transaction(None) as overlay:
                 self.position = self._replay(overlay, start, upto, batch)
+                if self._cut_waits(self.position, upto):
+                    batch.cutting = True
+                    self.position = self._take(overlay, self.position, batch)
+            return batch
+        except MimeiError:
+            if not batch.cutting:
+                raise
+        # What came before a version that cannot be taken stands by itself; the version is tried again alone.
+        batch = _Batch()
+        with self._transaction(None) as overlay:
+            self.position = self._replay(overlay, start, upto, batch)
         return batch
 
     def _frame(self, at: int, upto: int | None) -> tuple[bytes, int] | None:
@@ -278,21 +291,30 @@ class Keeper:
         else:
             raise ValueError(f"unknown call {call.kind} in the journal")
 
-    def _take(self, at: int, batch: _Batch) -> None:
-        """Take the version that the frame at ``at`` asks for; a failure is news, not an exception."""
+    def _request(self, at: int) -> tuple[CutRequest, int]:
+        """What the CUT at ``at`` asks for, and where the next frame begins."""
         payload, following = self._journal.frame(at) or (b"", at)
         call = next(each for each in decode_operations(payload, at) if isinstance(each, Call))
-        request = decode_cut(call.payload)
+        return decode_cut(call.payload), following
+
+    def _take(self, overlay: Overlay, at: int, batch: _Batch) -> int:
+        """Take the version that the frame at ``at`` asks for; where the next frame begins."""
+        request, following = self._request(at)
+        batch.taken.append(self._cut(overlay, request, at))
+        batch.moved = True
+        batch.folded.append(at)
+        return following
+
+    def _take_alone(self, at: int, batch: _Batch) -> None:
+        """Take a version in a transaction of its own; a failure is news, not an exception."""
+        request, following = self._request(at)
         try:
             with self._transaction(following) as overlay:
-                taken = self._cut(overlay, request, at)
+                self._take(overlay, at, batch)
         except MimeiError as error:
+            batch.taken, batch.folded, batch.moved = [], [], False
             with self._transaction(following):
                 batch.taken.append(Taken(at, request.mimei, 0, None, fresh=False, error=str(error)))
-            return
-        batch.moved = True
-        batch.taken.append(taken)
-        batch.folded.append(at)
 
     def _cut(self, overlay: Overlay, request: CutRequest, at: int) -> Taken:
         root, tree = Fold(overlay, self._maps, self._seal, request.tree, at).run()

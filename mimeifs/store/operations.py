@@ -8,8 +8,9 @@ Format page: ``docs/format/journal.md``.
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from mimeifs.errors import IntegrityError
 
@@ -38,8 +39,7 @@ _TOUCH_DIR = struct.Struct("<BQqqI")
 _CALL = struct.Struct("<BBI")
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Set a row of a table."""
 
     table: int
@@ -47,24 +47,21 @@ class Put:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Remove a row of a table, if it is there."""
 
     table: int
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Clear:
+class Clear(msgspec.Struct, frozen=True, gc=False):
     """Remove every row of a table whose key begins with ``prefix``."""
 
     table: int
     prefix: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, gc=False):
     """Bytes of file ``file`` at ``start``, lying in the journal at ``address``; mtime and ctime become ``time_ns``."""
 
     file: int
@@ -74,8 +71,7 @@ class Write:
     time_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resize:
+class Resize(msgspec.Struct, frozen=True, gc=False):
     """File ``file`` now has ``size`` bytes; mtime and ctime become ``time_ns``."""
 
     file: int
@@ -84,8 +80,7 @@ class Resize:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class TouchFile:
+class TouchFile(msgspec.Struct, frozen=True, gc=False):
     """New times of a file."""
 
     file: int
@@ -93,15 +88,13 @@ class TouchFile:
     ctime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class DropFile:
+class DropFile(msgspec.Struct, frozen=True, gc=False):
     """Nothing names or holds this file any more: forget its row and its extents."""
 
     file: int
 
 
-@dataclass(frozen=True, slots=True)
-class TouchDir:
+class TouchDir(msgspec.Struct, frozen=True, gc=False):
     """New times of a directory, and how many subdirectories it has now."""
 
     directory: int
@@ -110,8 +103,7 @@ class TouchDir:
     subdirs: int
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, gc=False):
     """Something for the keeper above the store: a version to take, a record to keep."""
 
     kind: int

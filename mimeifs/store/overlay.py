@@ -13,6 +13,8 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
 from mimeifs.store.content import EMPTY, ContentKind, ContentRef
@@ -27,8 +29,7 @@ _EXTENT = struct.Struct(">QQ")
 _KEY = struct.Struct(">QQ")
 
 
-@dataclass(frozen=True, slots=True)
-class FileRow:
+class FileRow(msgspec.Struct, frozen=True, gc=False):
     """A file being edited: base content, size and times; ``folded`` is the position of the cut that sealed it, else 0."""
 
     base: ContentRef
@@ -185,7 +186,7 @@ class Overlay:
             self._lay(operation.file, row.size, operation.start - row.size, operation.address | ZEROS)
         self._lay(operation.file, operation.start, operation.length, operation.address)
         time_ns = operation.time_ns
-        new = replace(row, size=max(row.size, stop), mtime_ns=time_ns, ctime_ns=time_ns, folded=0)
+        new = msgspec.structs.replace(row, size=max(row.size, stop), mtime_ns=time_ns, ctime_ns=time_ns, folded=0)
         self.put(Table.FILES, U64.pack(operation.file), new.encode())
 
     def _resize(self, operation: Resize) -> None:
@@ -194,11 +195,15 @@ class Overlay:
             self._lay(operation.file, row.size, operation.size - row.size, operation.at | ZEROS)
         elif operation.size < row.size:
             self._cut(operation.file, operation.size, 1 << 63)
-        new = replace(row, size=operation.size, mtime_ns=operation.time_ns, ctime_ns=operation.time_ns, folded=0)
+        new = msgspec.structs.replace(
+            row, size=operation.size, mtime_ns=operation.time_ns, ctime_ns=operation.time_ns, folded=0
+        )
         self.put(Table.FILES, U64.pack(operation.file), new.encode())
 
     def _touch_file(self, operation: TouchFile) -> None:
-        new = replace(self._file(operation.file), mtime_ns=operation.mtime_ns, ctime_ns=operation.ctime_ns, folded=0)
+        new = msgspec.structs.replace(
+            self._file(operation.file), mtime_ns=operation.mtime_ns, ctime_ns=operation.ctime_ns, folded=0
+        )
         self.put(Table.FILES, U64.pack(operation.file), new.encode())
 
     def _touch_dir(self, operation: TouchDir) -> None:

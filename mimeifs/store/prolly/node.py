@@ -7,11 +7,12 @@ children of at least one row each; what they refuse raises ``IntegrityError``. E
 """
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, chain
 from operator import lt
 from typing import Any, Final
+
+import msgspec
 
 from mimeifs.errors import IntegrityError
 from mimeifs.ids import ID_SIZE, BlobId, blob_id, show_blob
@@ -40,8 +41,7 @@ EMPTY_ROOT: Final = blob_id(EMPTY_NODE)
 sound: Final[set[bytes]] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A node decoded whole. In inner nodes (level over 0) a value is :func:`child_value` of the child named by the key."""
 
     level: int
