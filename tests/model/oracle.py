@@ -101,6 +101,14 @@ class Tree:
         obj.nlink = 0 if obj.type == DIR else obj.nlink - 1
         obj.ctime = now
 
+    def replace(self, parent, name, obj, now):
+        """Put a new inode in the place of an old one."""
+        if name in parent.children:
+            self.lose(parent.children[name], now)
+        obj.ino = 0
+        parent.children[name] = obj
+        parent.mtime = parent.ctime = now
+
     def rename(self, path, name, to, new, now):
         source, target = self.at(path), self.at(to)
         obj, old = source.children[name], target.children.get(new)

@@ -1,5 +1,6 @@
 """The live tree of a MiMei against plain nested dictionaries, with a keeper that lags, crashes, seals and takes versions."""
 
+import copy
 import random
 import shutil
 import tempfile
@@ -15,11 +16,14 @@ from mimeifs.clock import CountingRandomness, ManualClock
 from mimeifs.engine import create_home
 from mimeifs.home import Home
 from mimeifs.model import keeper as keeper_module
+from mimeifs.model.checking import check
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.node import RENAME_EXCHANGE, RENAME_NOREPLACE, Change, Who
 from mimeifs.model.versions import Later
 from mimeifs.store import journal, overlay
+from mimeifs.store.blobs import BlobReader
 from mimeifs.store.database import U64, Table
+from mimeifs.store.packs import IndexRow
 from tests.model import oracle
 from tests.model.lagging import Lagging
 from tests.model.oracle import DIR, FIFO, FILE, SYMLINK, Obj, Tree, facts_of, flat
@@ -73,8 +77,8 @@ class Undo:
 class Machine(RuleBasedStateMachine):
     template: Path
 
-    @initialize()
-    def begin(self):
+    @initialize(planted=st.booleans())
+    def begin(self, planted):
         self.small = small_segments()
         self.dir = Path(tempfile.mkdtemp(prefix="machine"))
         shutil.copytree(self.template, self.dir / "home")
@@ -91,6 +95,23 @@ class Machine(RuleBasedStateMachine):
         now = self.clock.time_ns
         self.tree = Tree(Obj(DIR, 0o755, WHO.uid, WHO.gid, now, now))
         self.mimei = self.root.tree.mimei
+        if planted:
+            self.plant()
+
+    def plant(self):
+        """Three directories with a file each, one of them with a second name."""
+        for path in ((), (b"a",), (b"a", b"b")):
+            for kind, name in ((DIR, (path and b"b") or b"a"), (FILE, b"c")):
+                node, obj = self.at(path), self.fresh(kind, 0o755)
+                make = node.mkdir if kind == DIR else node.create
+                made = self.call(lambda make=make, name=name: make(name, 0o755, WHO))
+                self.tree.add(path, name, obj, obj.mtime)
+                if kind == FILE:
+                    self.call(lambda made=made: made.write(0, b"planted" * 20))
+                    oracle.write(obj, 0, b"planted" * 20, obj.mtime)
+        now = self.tick()
+        self.at(()).link(b"d", self.at((b"a", b"c")))
+        self.tree.link((b"a", b"c"), (), b"d", now)
 
     def open(self):
         self.local = Lagging(Home(self.dir / "home"), self.clock, self.randomness)
@@ -105,6 +126,7 @@ class Machine(RuleBasedStateMachine):
                 self.reopen()
                 self.check_tree()
                 self.check_versions()
+                self.check_store()
         finally:
             if hasattr(self, "small"):
                 self.small.undo()
@@ -183,12 +205,12 @@ class Machine(RuleBasedStateMachine):
     def mkdir(self, data, name, mode):
         self.make(data, name, self.fresh(DIR, mode), lambda at: at.mkdir(name, mode, WHO))
 
-    @rule(data=st.data(), name=names)
-    def mkfifo(self, data, name):
-        self.make(data, name, self.fresh(FIFO, 0o600), lambda at: at.mknod(name, FIFO | 0o600, 0, WHO))
-
-    @rule(data=st.data(), name=names, to=st.sampled_from([b"x", b"../y" * 900]))
-    def symlink(self, data, name, to):
+    @rule(data=st.data(), name=names, to=st.sampled_from([b"", b"x", b"../y" * 900]))
+    def special(self, data, name, to):
+        """A symbolic link, or a fifo where there is nothing to link to."""
+        if not to:
+            self.make(data, name, self.fresh(FIFO, 0o600), lambda at: at.mknod(name, FIFO | 0o600, 0, WHO))
+            return
         obj = self.fresh(SYMLINK, 0o777)
         obj.target = to
         self.make(data, name, obj, lambda at: at.symlink(name, to, WHO))
@@ -339,12 +361,19 @@ class Machine(RuleBasedStateMachine):
         self.tree.remove(path, name, now)
         self.refused(errors.NotFoundError, lambda: gone.create(b"new", 0o600, WHO))
 
-    @rule(data=st.data(), new=names, flags=st.sampled_from([0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE]))
+    @rule(data=st.data(), new=names, flags=st.sampled_from([0, 0, 0, RENAME_NOREPLACE]))
     def rename(self, data, new, flags):
         path, name = self.pick_named(data)
-        if path is None:
-            return
-        to = self.pick_dir(data)
+        if path is not None:
+            self.move(path, name, self.pick_dir(data), new, flags)
+
+    @rule(data=st.data())
+    def exchange(self, data):
+        path, name = self.pick_named(data)
+        if path is not None:
+            self.move(path, name, *self.pick_named(data), RENAME_EXCHANGE)
+
+    def move(self, path, name, to, new, flags):
         source, target, now = self.at(path), self.at(to), self.tick()
         error = self.rename_error(path, name, to, new, flags)
         if error is not None:
@@ -466,7 +495,6 @@ class Machine(RuleBasedStateMachine):
             self.newest = info.number
             self.versions[info.number] = snapshot
 
-    @rule()
     def check_versions(self):
         for number, snapshot in self.versions.items():
             self.check_version(number, snapshot)
@@ -490,31 +518,72 @@ class Machine(RuleBasedStateMachine):
         assert info.row.files == len(files)
         assert info.row.size == sum(len(obj.data) for obj in files.values())
 
+    @precondition(lambda self: self.versions)
+    @rule(data=st.data(), whole=st.booleans())
+    def restore(self, data, whole):
+        """The present, or a file of it, becomes what a version has there."""
+        self.backup()
+        self.settle()
+        number = data.draw(st.sampled_from(sorted(self.versions)))
+        snapshot = Tree(copy.deepcopy(self.versions[number]))
+        paths = snapshot.paths(lambda obj: obj.type != DIR and obj.nlink == 1)
+        info = self.local.engine.versions.by_number(self.mimei, number)
+        now = self.tick()
+        if whole or not paths:
+            if flat(snapshot.root) != flat(self.tree.root):
+                self.call(lambda: self.local.engine.transplant.restore(self.mimei, info))
+                self.replace_all(snapshot.root)
+            return
+        path = data.draw(st.sampled_from(paths))
+        above = self.tree.root
+        for name in path[:-1]:
+            above = above.children.get(name)
+            if above is None or above.type != DIR:
+                return
+        old = above.children.get(path[-1])
+        if old is None or old.type != DIR:
+            self.call(lambda: self.local.engine.transplant.restore(self.mimei, info, b"/".join(path)))
+            self.tree.replace(above, path[-1], snapshot.at(path), now)
+
+    def replace_all(self, root):
+        """Open files keep their bytes and lose their names; a restored inode is another one than before."""
+        for obj in objects(self.tree.root):
+            obj.nlink = 0
+        for obj in objects(root):
+            obj.ino = self.tree.root.ino if obj is root else 0
+        self.tree.root = root
+
     # The keeper
 
-    @rule(share=st.floats(0, 1))
+    @rule(act=st.sampled_from(["replay", "hear", "seal", "evict"]), share=st.floats(0, 1))
+    def keeper(self, act, share):
+        match act:
+            case "replay":
+                self.replay(share)
+            case "hear":
+                self.local.hear()
+                self.finish_cuts()
+            case "seal":
+                position = self.local.keeper.position
+                self.local.seal_idle(position - int(share * 10_000), 1 if share < 0.5 else 1 << 30)
+            case "evict":
+                self.evict()
+
     def replay(self, share):
         ahead = [at for at in [*self.positions, self.local.end] if at > self.local.keeper.position]
         if ahead:
             self.local.replay(ahead[int(share * (len(ahead) - 1))])
 
-    @rule()
-    def hear(self):
-        self.local.hear()
-        self.finish_cuts()
+    @rule(act=st.sampled_from(["settle", "crash", "reopen"]))
+    def end(self, act):
+        getattr(self, act)()
 
-    @rule()
     def settle(self):
         self.local.settle()
         self.finish_cuts()
         assert not self.cuts
         self.check_rows()
 
-    @rule(back=st.sampled_from([0, 10_000]), budget=st.sampled_from([1, 1 << 30]))
-    def seal_idle(self, back, budget):
-        self.local.seal_idle(self.local.keeper.position - back, budget)
-
-    @rule()
     def evict(self):
         """Let memory go of all that it need not keep."""
         nodes, tree = self.local.engine.live.nodes, self.call(lambda: self.root).tree
@@ -524,7 +593,6 @@ class Machine(RuleBasedStateMachine):
             for node in [node for node in nodes.values() if getattr(node, "tree", None) is tree and node.nlink]:
                 node.leave()
 
-    @rule()
     def crash(self):
         """Both processes end; what was appended is there when they come back."""
         self.local.abandon()
@@ -538,10 +606,21 @@ class Machine(RuleBasedStateMachine):
                 self.versions[self.newest] = snapshot
             assert newest.number >= self.newest, later
 
-    @rule()
     def reopen(self):
         self.settle()
         self.crash()
+
+    def check_store(self):
+        """The checker has nothing to say, but of files that are open without a name."""
+        database, storage = self.local.keeper_database, self.local.engine.home.storage
+
+        def lookup(digest):
+            row = database.get(Table.BLOBS, digest)
+            return None if row is None else IndexRow.decode(row)
+
+        blobs = BlobReader(storage.packs, lookup, cache_bytes=1 << 20)
+        assert list(check(database, blobs, storage)) == []
+        blobs.close()
 
     def check_rows(self):
         """What the overlay always holds once everything is replayed and heard."""
