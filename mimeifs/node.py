@@ -13,7 +13,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,15 @@ from typing import TypeVar
 
 import trio
 
+from mimeifs.api import server as api
+from mimeifs.api.services import services_of
 from mimeifs.clock import SystemClock, SystemRandomness
 from mimeifs.engine import Engine, check_device
-from mimeifs.errors import CapacityError, PeerError
+from mimeifs.errors import CapacityError, MimeiError, PeerError
 from mimeifs.fuse.mount import Mount, MountOptions
 from mimeifs.home import Home
 from mimeifs.messages import Announce, Go, Gone, Ready, Sync, Synced, Trouble, receive, receive_waiting, send
+from mimeifs.model.node import Who
 from mimeifs.model.versions import Later
 from mimeifs.store.database import open_database
 from mimeifs.store.interfaces import Cold
@@ -35,6 +38,9 @@ from mimeifs.store.room import Room
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What asks a node to end. They are blocked when it is forked, so that none is lost before it listens."""
 
 TELL_SECONDS = 0.05
 _M_TRIM_THRESHOLD = -1
@@ -152,6 +158,8 @@ class Node:
         while True:
             await trio.lowlevel.wait_readable(self._keeper)
             for message in receive_waiting(self._keeper):
+                if isinstance(message, Gone):
+                    return
                 self._take(message)
             self._tell(urgent=False)
 
@@ -190,8 +198,25 @@ class Node:
                 return
 
 
-async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.socket) -> None:
-    """Mount and serve until asked to end."""
+async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.socket, lifeline: int) -> None:
+    """Mount and serve until asked to end, or until the supervisor, who has the other end of ``lifeline``, is gone."""
+    asked = trio.Event()
+    failure: Exception | None = None
+    with trio.open_signal_receiver(*END_SIGNALS) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
+        async with trio.open_nursery() as minders:
+            minders.start_soon(_ask_on_signal, signals, asked)
+            minders.start_soon(_ask_on_loss, lifeline, asked)
+            try:
+                await _serve(options, keeper, syncer, asked)
+            except (MimeiError, OSError) as error:
+                failure = error
+            minders.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _serve(options: ServeOptions, keeper: socket.socket, syncer: socket.socket, asked: trio.Event) -> None:
     ready = await trio.to_thread.run_sync(receive, keeper)
     if not isinstance(ready, Ready) or not ready.first_segment:
         raise PeerError("the keeper did not start; its log says why")
@@ -210,7 +235,9 @@ async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.soc
             partners.start_soon(node.hear_syncer)
             partners.start_soon(node.tell_keeper)
             async with trio.open_nursery() as surfaces:
-                surfaces.start_soon(_end_on_signal, mount)
+                surfaces.start_soon(_end_when_asked, mount, asked)
+                services = services_of(engine, Who(os.geteuid(), os.getegid()))
+                await surfaces.start(api.serve, options.home.socket, node, services)
                 options.ready()
                 await mount.serve()
                 surfaces.cancel_scope.cancel()
@@ -222,15 +249,24 @@ async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.soc
         database.close()
 
 
-async def _end_on_signal(mount: Mount) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            mount.end()
+async def _ask_on_signal(signals: AsyncIterator[int], asked: trio.Event) -> None:
+    async for _ in signals:
+        asked.set()
+
+
+async def _ask_on_loss(lifeline: int, asked: trio.Event) -> None:
+    await trio.lowlevel.wait_readable(lifeline)
+    asked.set()
+
+
+async def _end_when_asked(mount: Mount, asked: trio.Event) -> None:
+    await asked.wait()
+    mount.end()
 
 
 def keep_freed_memory() -> None:
-    """Have malloc(3) keep up to 8 MiB of what was freed (mallopt(3)): buffers of requests would otherwise be mapped and unmapped
-    each time, at a page fault for every 4 KiB. Where the C library is another one, nothing happens."""
+    """Have malloc(3) keep up to 8 MiB of what was freed (mallopt(3)): buffers of requests would otherwise be mapped and
+    unmapped each time, at a page fault for every 4 KiB. Where the C library is another one, nothing happens."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)

@@ -333,21 +333,21 @@ class LiveDir(Inode):
 
     # Making
 
-    def _check_new(self, name: bytes) -> None:
+    def _check_new(self, name: bytes, kind: Kind) -> None:
         check_name(name)
         if not self.nlink:
             raise NotFoundError("the directory was deleted")
         try:
             self.child(name)
         except NotFoundError:
-            self.allow(name)
+            self.allow(kind)
         else:
             raise ExistsError("the name exists already")
 
-    def allow(self, name: bytes) -> None:
-        """Raise where the MiMei's kind does not allow a new name here."""
-        if self.tree.single:
-            raise NotPermittedError("a file MiMei holds one file only; make a tree MiMei for more")
+    def allow(self, kind: Kind) -> None:
+        """Raise where the MiMei's kind does not allow a new entry of that kind here: a file MiMei holds one regular file."""
+        if self.tree.single and (kind is not Kind.FILE or not self.is_empty()):
+            raise NotPermittedError("a file MiMei holds one file and nothing else; make a tree MiMei for more")
 
     def _new_entry(self, kind: Kind, mode: int, who: Who, *, target: bytes = b"", rdev: int = 0) -> Entry:
         now = self.tree.live.now_ns()
@@ -372,7 +372,7 @@ class LiveDir(Inode):
 
     def create(self, name: bytes, mode: int, who: Who) -> LiveFile:
         """See ``Node``."""
-        self._check_new(name)
+        self._check_new(name, Kind.FILE)
         live = self.tree.live
         ino, ino_ops = live.fresh_ino(self.seed, name)
         entry = self._new_entry(Kind.FILE, mode, who)
@@ -384,7 +384,7 @@ class LiveDir(Inode):
 
     def mkdir(self, name: bytes, mode: int, who: Who) -> Node:
         """See ``Node``."""
-        self._check_new(name)
+        self._check_new(name, Kind.DIRECTORY)
         live = self.tree.live
         ino, ino_ops = live.fresh_ino(self.seed, name)
         entry = self._new_entry(Kind.DIRECTORY, mode, who)
@@ -414,7 +414,7 @@ class LiveDir(Inode):
         return self._plain(name, Kind.SYMLINK, 0o777, who, target=target)
 
     def _plain(self, name: bytes, kind: Kind, mode: int, who: Who, *, target: bytes = b"", rdev: int = 0) -> Inode:
-        self._check_new(name)
+        self._check_new(name, kind)
         ino, ino_ops = self.tree.live.fresh_ino(self.seed, name)
         entry = self._new_entry(kind, mode, who, target=target, rdev=rdev)
         inode = Inode(self.tree, ino, entry)
@@ -422,7 +422,7 @@ class LiveDir(Inode):
 
     def place(self, name: bytes, entry: Entry) -> Inode:
         """Put a whole entry (a link to a MiMei, something restored) under a new name."""
-        self._check_new(name)
+        self._check_new(name, entry.kind)
         ino, ino_ops = self.tree.live.fresh_ino(self.seed, name)
         inode = make_inode(self.tree, ino, entry)
         now = self.tree.live.now_ns()
@@ -448,7 +448,7 @@ class LiveDir(Inode):
             raise NotPermittedError("directories have no hard links")
         if node.nlink >= LINK_MAX:
             raise TooManyLinksError(f"a file has at most {LINK_MAX} hard links")
-        self._check_new(name)
+        self._check_new(name, node.kind)
         return live_moves.link(self, name, node)
 
     def unlink(self, name: bytes) -> None:

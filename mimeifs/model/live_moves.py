@@ -126,7 +126,7 @@ def rename(source: "LiveDir", name: bytes, target: "LiveDir", new_name: bytes, f
     _check_not_below(inode, target)
     if old is None:
         if source is not target:
-            target.allow(new_name)
+            target.allow(inode.kind)
     else:
         _check_replaceable(inode, old)
     _move(source, name, inode, target, new_name, old)

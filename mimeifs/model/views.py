@@ -382,7 +382,7 @@ class RootDir(PresentDir):
         """A new tree MiMei linked here with its present showing; dot-names and desktop litter are plain directories."""
         if name[:1] == b"." or name[:1] == b"@" or name in LITTER:
             return super().mkdir(name, mode, who)
-        self._check_new(name)
+        self._check_new(name, Kind.LINK)
         info = self.views.mimeis.info(name.decode(errors="replace"), "tree")
         tree = self.views.mimeis.create(info, who)
         tree.root.mode = mode & 0o7777
