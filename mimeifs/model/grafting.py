@@ -93,7 +93,7 @@ class Graft:
         self.retiring = Retiring(self.old, ()) if isinstance(self.old, LiveDir) else None
         self._losses = LinkLosses(self.old) if isinstance(self.old, LiveDir) else None
         if self.old is None:
-            parent.allow(self.top)
+            parent.allow((missing[0][1] if missing else entry).kind)
         else:
             self.old.refresh()
         self._made: list[tuple[LiveDir, bytes, Inode]] = []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mimeifs.errors import ConflictError, InvalidError, NotADirError, NotFoundError
+from mimeifs.errors import ConflictError, InvalidError, NotADirError, NotFoundError, NotPermittedError
 from mimeifs.model.entry import View
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.node import Change
@@ -276,6 +276,24 @@ def test_numbers_below_a_restored_directory_are_new(local: Local, photos: LiveDi
     top = current(local, photos)
     sub = local.run(lambda: top.child(b"sub"))
     assert local.run(lambda: sub.child(b"big")).ino != local.run(lambda: sub.child(b"huge")).ino
+
+
+def test_the_file_of_a_file_mimei_comes_back(local: Local) -> None:
+    mimeis = local.engine.mimeis
+    top = local.run(lambda: mimeis.create(mimeis.info("notes", "file"), WHO)).root
+    local.put(top, b"notes.txt", b"first")
+    one = local.backup(top.tree.mimei)
+    local.put(top, b"notes.txt", b"second")
+    restore(local, one, b"notes.txt")
+    assert local.tree(top) == {b"notes.txt": b"first"}
+    local.run(lambda: top.rename(b"notes.txt", top, b"other.txt", 0))
+    with pytest.raises(NotPermittedError):
+        restore(local, one, b"notes.txt")
+    restore(local, one)
+    top = local.present(top.tree.mimei)
+    assert local.tree(top) == {b"notes.txt": b"first"}
+    with pytest.raises(NotPermittedError):
+        top.create(b"more", 0o644, WHO)
 
 
 # Hard links at a path
