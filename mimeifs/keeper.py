@@ -13,7 +13,7 @@ import time
 
 from mimeifs.errors import CapacityError
 from mimeifs.home import Home
-from mimeifs.messages import END_SIGNAL, Announce, Go, Ready, Trouble, ignore_group_signals, receive_waiting, send
+from mimeifs.messages import END_SIGNAL, Announce, Go, Gone, Ready, Trouble, ignore_group_signals, receive_waiting, send
 from mimeifs.model.keeper import Keeper, News
 from mimeifs.store.database import open_database
 from mimeifs.store.journal import SEGMENT_SIZE
@@ -42,7 +42,8 @@ def run(home: Home, end: socket.socket, *, replacing: bool) -> None:
         fill_ballast(storage)
         send(end, Ready(first))
     work = _Work(home, keeper, end, ending.wake)
-    while not ending.asked:
+    work.unsure = replacing
+    while not ending.asked and not work.alone:
         work.turn()
     work.finish()
     keeper.close()
@@ -79,17 +80,25 @@ class _Work:
         self._quiet = time.monotonic()
         self._settled = keeper.position
         self._trouble = False
+        self.alone = False
+        """Whether node and supervisor are gone."""
+        self.unsure = False
+        """Whether a predecessor may have died before it could announce what it had committed."""
 
     def turn(self) -> None:
         """Wait for messages no longer than something else is due, then do what is due."""
         select.select([self._end, self._wake], [], [], self._patience())
         for message in receive_waiting(self._end):
             if isinstance(message, Go):
+                self._announce_again(message.heard)
                 self._keeper.acknowledged(message.heard)
                 if message.position > self._target:
                     self._since = self._since or time.monotonic()
                     self._target = message.position
                 self._urgent = self._urgent or message.urgent
+            elif isinstance(message, Gone):
+                self.alone = True
+                return
         try:
             if self._due():
                 self._replay()
@@ -97,6 +106,11 @@ class _Work:
                 self._seal()
         except CapacityError as error:
             self._no_room(error)
+
+    def _announce_again(self, heard: int) -> None:
+        if self.unsure and heard < self._keeper.position:
+            self._tell(News(self._keeper.position, moved=True))
+        self.unsure = False
 
     def _patience(self) -> float:
         if self._trouble:

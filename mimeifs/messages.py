@@ -1,7 +1,8 @@
 """What the processes of a node say to each other, and the sockets they say it on.
 
 Sequenced-packet Unix sockets keep messages whole; the supervisor holds both ends, so what was sent to a process that
-died is read by its successor. Messages are msgpack arrays, tagged.
+died is read by its successor. What it had read and not answered is lost: the successor says ``Ready``, and is told again.
+Messages are msgpack arrays, tagged.
 """
 
 import signal
@@ -19,8 +20,8 @@ MAX_MESSAGE = 1 << 20
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
-    """Keeper to node: the journal is replayed; begin with this segment. ``first_segment`` 0 from a keeper that
-    replaces another."""
+    """Keeper to node: the journal is replayed; begin with this segment. ``first_segment`` 0 from a keeper or syncer
+    that may replace another."""
 
     first_segment: int
 
@@ -58,6 +59,10 @@ class Synced(msgspec.Struct, frozen=True, array_like=True, tag="synced"):
     errno: int
 
 
+class Gone(msgspec.Struct, frozen=True, array_like=True, tag="gone"):
+    """Never sent: the other side and the supervisor, who held it for a successor, are both gone."""
+
+
 Message = Ready | Go | Announce | Trouble | Sync | Synced
 encode = msgspec.msgpack.encode
 decode = msgspec.msgpack.Decoder(Message).decode
@@ -83,15 +88,16 @@ def receive(end: socket.socket) -> Message | None:
     return decode(data) if data else None
 
 
-def receive_waiting(end: socket.socket) -> list[Message]:
-    """Every message that is there, without waiting."""
-    found: list[Message] = []
+def receive_waiting(end: socket.socket) -> list[Message | Gone]:
+    """Every message that is there, without waiting; the last is ``Gone`` when there is nobody left to send one."""
+    found: list[Message | Gone] = []
     while True:
         try:
             data = end.recv(MAX_MESSAGE, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return found
         if not data:
+            found.append(Gone())
             return found
         found.append(decode(data))
 

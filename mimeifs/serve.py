@@ -2,13 +2,15 @@
 
 States: starting, serving, ending. The keeper and the syncer are replaced when they die, on the same sockets; when the
 node ends, cleanly or not, the keeper is told to finish the journal and everything ends, the mount included. A node
-that died by itself is started again, a few times. Nothing is done here but forking, waiting and signals.
+that died by itself is started again, a few times. If the supervisor itself is killed, the others notice that its end of
+their pipes is gone, and end in order. Nothing is done here but forking, waiting and signals.
 """
 
 import gc
 import logging
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -33,8 +35,9 @@ def serve(options: ServeOptions) -> int:
     lock = StoreLock(options.home.storage)
     try:
         for attempt in range(RESTARTS + 1):
-            code = _Supervisor(options).run()
-            if code >= 0 or attempt == RESTARTS:
+            supervisor = _Supervisor(options)
+            code = supervisor.run()
+            if code >= 0 or attempt == RESTARTS or supervisor.asked:
                 return max(code, 1) if code else 0
             log.error("the node died (%d); starting it again", code)
     finally:
@@ -49,45 +52,60 @@ class _Supervisor:
         self._options = options
         self._to_keeper, self._keeper_end = messages.pair()
         self._to_syncer, self._syncer_end = messages.pair()
+        self._lifeline, self._life = os.pipe()
         self._children: dict[int, str] = {}
-        self._asked = False
+        self.asked = False
 
     def run(self) -> int:
         """Fork, mind, and clean up; 0, the node's exit code, or minus the signal that killed it."""
         gc.collect()
         gc.freeze()
-        before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, self._ask) for number in node.END_SIGNALS}
         try:
             self._fork("keeper", self._keep)
             self._fork("syncer", self._sync)
             self._fork("node", self._node)
+            if self.asked:
+                self._ask(0, None)
             return self._mind()
         finally:
             for number, action in before.items():
                 signal.signal(number, action)
-            for end in (self._to_keeper, self._keeper_end, self._to_syncer, self._syncer_end):
+            self._close_all_but()
+            os.close(self._lifeline)
+            os.close(self._life)
+
+    def _close_all_but(self, *kept: socket.socket) -> None:
+        """Close ends of others: one whose partner and supervisor are gone is to notice."""
+        for end in (self._to_keeper, self._keeper_end, self._to_syncer, self._syncer_end):
+            if end not in kept:
                 end.close()
 
     def _keep(self) -> None:
+        self._close_all_but(self._keeper_end)
         keeper.run(self._options.home, self._keeper_end, replacing=False)
 
     def _keep_on(self) -> None:
+        self._close_all_but(self._keeper_end)
         keeper.run(self._options.home, self._keeper_end, replacing=True)
 
     def _sync(self) -> None:
+        self._close_all_but(self._syncer_end)
         messages.ignore_group_signals()
         syncer.run(self._options.home.storage, self._syncer_end)
 
     def _node(self) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        trio.run(node.serve, self._options, self._to_keeper, self._to_syncer)
+        self._close_all_but(self._to_keeper, self._to_syncer)
+        trio.run(node.serve, self._options, self._to_keeper, self._to_syncer, self._lifeline)
 
     def _fork(self, name: str, work: Callable[[], None]) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, node.END_SIGNALS)
         pid = os.fork()
         if pid:
             self._children[pid] = name
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, node.END_SIGNALS)
             return
+        os.close(self._life)
         code = 1
         try:
             work()
@@ -101,7 +119,7 @@ class _Supervisor:
             os._exit(code)
 
     def _ask(self, _number: int, _frame: object) -> None:
-        self._asked = True
+        self.asked = True
         for pid, name in self._children.items():
             if name == "node":
                 os.kill(pid, signal.SIGTERM)

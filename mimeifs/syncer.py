@@ -8,7 +8,7 @@ before it is on disk.
 import os
 import socket
 
-from mimeifs.messages import Sync, Synced, receive, receive_waiting, send
+from mimeifs.messages import Ready, Sync, Synced, receive, receive_waiting, send
 from mimeifs.store.journal import SEGMENT_SIZE, segment_path
 from mimeifs.store.storage import Storage
 
@@ -16,6 +16,7 @@ from mimeifs.store.storage import Storage
 def run(storage: Storage, end: socket.socket) -> None:
     """Serve until the node's end is closed or this process is ended."""
     syncing = Syncing(storage)
+    send(end, Ready(0))
     while True:
         message = receive(end)
         if message is None:
