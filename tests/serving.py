@@ -43,7 +43,13 @@ class Served:
 
     def start(self) -> "Served":
         """Serve, and return when the mount is there."""
-        stale = self._mount_ids()
+        self.begin()
+        self.until(self._ready, "the mount is there")
+        return self
+
+    def begin(self) -> None:
+        """Have the daemon start, without waiting for anything."""
+        self._dismiss()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*MIMEI, "serve", "--home", str(self.home), "--mount", str(self.mount), *self.options],
@@ -54,23 +60,22 @@ class Served:
             )
         command = f"sleep {LIFE}; kill -9 -- -{self._process.pid}"
         self._watchdog = subprocess.Popen(["sh", "-c", command], start_new_session=True)
-        self.until(lambda: self._ready(stale), "the mount is there")
-        return self
 
-    def _ready(self, stale: set[str]) -> bool:
+    def _ready(self) -> bool:
+        """Whether all are there. A node comes after what a dead one left mounted has gone."""
         if self._process is None or self._process.poll() is not None:
             raise AssertionError(f"the daemon ended:\n{self.tail()}")
-        return bool(self._mount_ids() - stale) and {"node", "keeper", "syncer"} <= self.pids().keys()
+        return {"node", "keeper", "syncer"} <= self.pids().keys() and self.mounted
 
-    def _mount_ids(self) -> set[str]:
-        rows = [line.split(" ") for line in mounts.MOUNT_TABLE.read_text().splitlines()]
-        where = str(self.mount).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011").replace("\n", "\\012")
-        return {row[0] for row in rows if row[4] == where}
+    @property
+    def serves(self) -> bool:
+        """Whether all is in place."""
+        return self._ready()
 
     @property
     def mounted(self) -> bool:
         """Whether anything, alive or dead, is mounted there."""
-        return bool(self._mount_ids())
+        return bool(mounts.leftovers(self.mount))
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask the daemon to end; its exit code."""
@@ -107,10 +112,22 @@ class Served:
         os.kill(pid, signal.SIGKILL)
         self.until(lambda: pid not in self.group(), f"the {role} is gone")
 
+    def kill_supervisor(self) -> None:
+        """SIGKILL to the parent of all, and to nobody else."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """A signal to every process at once, as a terminal sends it."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
     def clean(self) -> None:
         """Leave nothing behind."""
-        if self._process is not None and self.group():
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process is not None:
+            if self.group():
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(PATIENCE)
         self._dismiss()
         while self.mounted:
