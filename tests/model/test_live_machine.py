@@ -654,6 +654,6 @@ class Asked(Exception):
 
 TestLive = Machine.TestCase
 TestLive.settings = settings(
-    max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=45, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 __all__ = ["LiveDir"]
