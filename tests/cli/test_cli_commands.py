@@ -1,0 +1,252 @@
+"""Commands on a home that no node has: what they do, what they print, and how they fail."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mimeifs.cli import gate, main, of_mimeis, passphrases
+from mimeifs.home import Home
+from mimeifs.store.database import U32, Table, open_database
+from mimeifs.store.storage import StoreLock
+from tests.cli.conftest import Run, write
+
+
+@pytest.fixture(scope="module")
+def drafts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home with a MiMei ``drafts`` that has one version, for commands that change nothing."""
+    made = Home(tmp_path_factory.mktemp("mistakes") / "home")
+    for words in (["init"], ["create", "drafts"], ["backup", "drafts"]):
+        assert main(["--home", str(made.root), *words]) == 0
+    yield made
+    assert main(["--home", str(made.root), "check"]) == 0
+
+
+# Homes
+
+
+def test_init_makes_a_home_once(run: Run, home: Home) -> None:
+    assert home.exists
+    again = run("init")
+    assert (again.code, again.out) == (4, "")
+    assert "there is a store in" in again.err
+
+
+def test_without_a_home_the_way_out_is_named(run: Run) -> None:
+    done = run("ls")
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    assert "`mimei init` makes one" in done.err
+
+
+def test_home_is_named_before_or_behind_the_command(run: Run, tmp_path: Path) -> None:
+    assert run("--home", str(tmp_path / "a"), "init").code == 0
+    assert run("ls", "--home", str(tmp_path / "a")).code == 0
+    assert run("key", "show", "--home", str(tmp_path / "a")).code == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_somebody_elses_home_is_refused(run: Run, home: Home) -> None:
+    os.chown(home.root, 12345, 12345)
+    try:
+        for words in (("ls",), ("init",), ("backup", "x"), ("check",)):
+            done = run(*words)
+            assert (done.code, "belongs to user 12345" in done.err) == (5, True)
+    finally:
+        os.chown(home.root, os.geteuid(), os.getegid())
+
+
+def test_a_store_of_another_format_is_refused_by_both_numbers(run: Run, tmp_path: Path) -> None:
+    run("init")
+    database = open_database(Home(tmp_path / "home").storage.index)
+    with database.write() as transaction:
+        transaction.put(b"format", U32.pack(99), db=database[Table.META])
+    database.close()
+    done = run("ls")
+    assert (done.code, "has format 99, this program knows 1" in done.err) == (10, True)
+
+
+def test_a_store_in_use_by_who_does_not_answer_is_told(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "PATIENCE_SECONDS", 0.0)
+    lock = StoreLock(home.storage)
+    done = run("ls")
+    lock.release()
+    assert (done.code, "no node answers on" in done.err) == (7, True)
+
+
+# Keys
+
+
+def test_a_passphrase_seals_the_users_key(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "passphrase"
+    file.write_text("secret\nmore\n")
+    assert run("init", "--passphrase-file", str(file)).code == 0
+    assert run("key", "show", "--json").json["seal"] == "sealed"
+    assert run("create", "a").code == 0
+
+
+def test_a_wrong_passphrase_changes_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(passphrases.VARIABLE, "right")
+    assert run("init").code == 0
+    monkeypatch.setenv(passphrases.VARIABLE, "wrong")
+    monkeypatch.setenv(passphrases.NEW_VARIABLE, "new")
+    done = run("key", "passphrase")
+    assert (done.code, done.err.count("\n")) == (6, 1)
+    monkeypatch.setenv(passphrases.VARIABLE, "right")
+    assert run("key", "passphrase").code == 0
+    monkeypatch.setenv(passphrases.VARIABLE, "new")
+    monkeypatch.delenv(passphrases.NEW_VARIABLE)
+    assert run("key", "passphrase", "--remove", "--json").json["seal"] == "plain"
+
+
+def test_a_passphrase_is_never_waited_for_without_a_terminal(run: Run, home: Home) -> None:
+    done = run("key", "passphrase")
+    assert (done.code, "no terminal" in done.err) == (6, True)
+
+
+def test_an_old_key_needs_its_passphrase_before_anything_is_made(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = Home(home.root.with_name("other"))
+    monkeypatch.setenv(passphrases.VARIABLE, "right")
+    assert run("init", "--home", str(elsewhere.root)).code == 0
+    elsewhere.storage.root.rename(home.root.with_name("gone"))
+    monkeypatch.setenv(passphrases.VARIABLE, "wrong")
+    assert run("init", "--home", str(elsewhere.root)).code == 6
+    assert not elsewhere.storage.root.exists()
+
+
+# The main path
+
+
+def test_a_life_of_versions(run: Run, home: Home) -> None:
+    assert run("create", "drafts", "--view", "cur").code == 0
+    write(home, b"drafts", b"book/one.txt", b"one")
+    first = run("backup", "drafts", "-m", "the first", "--label", "start")
+    assert first.out.startswith("@1 @last @start  ")
+    assert "1 file, 3 B  the first" in first.out
+    write(home, b"drafts", b"book/one.txt", b"one and more")
+    write(home, b"drafts", b"two.txt", b"2")
+    assert "drafts  tree  cur    @1+" in run("ls").out
+    changes = run("diff", "drafts", "--json").json["changes"]
+    assert [(line["path"], line["change"], line["new_size"]) for line in changes] == [
+        ("book/one.txt", "changed", 12),
+        ("two.txt", "added", 1),
+    ]
+    assert "3 B -> 12 B  book/one.txt" in run("diff", "drafts", "1").out
+    assert run("restore", "drafts", "start", "book").code == 0
+    assert run("diff", "drafts", "1").out.splitlines()[1:] == ["added   1 B   two.txt"]
+    assert [line["number"] for line in run("log", "drafts", "--json").json["versions"]] == [2, 1]
+    history = run("history", "drafts", "book/one.txt", "--json").json["versions"]
+    assert [(line["version"]["number"], line["change"], line["size"]) for line in history] == [
+        (2, "changed", 12),
+        (1, "added", 3),
+    ]
+
+
+def test_a_version_is_published_and_labelled(run: Run, home: Home) -> None:
+    run("create", "drafts")
+    run("backup", "drafts")
+    assert run("release", "drafts").code == 0
+    assert run("label", "drafts", "good", "1").code == 0
+    assert run("label", "drafts", "good").code == 4
+    assert run("label", "drafts", "good", "@release", "--move").code == 0
+    assert "release good" in " ".join(run("log", "drafts").out.split())
+    assert run("label", "drafts", "good", "--drop").code == 0
+    assert run("label", "drafts", "good", "1", "--drop").code == 2
+
+
+def test_fork_split_ref_and_rm(run: Run, home: Home) -> None:
+    run("create", "drafts", "--view", "cur")
+    write(home, b"drafts", b"book/a", b"x")
+    assert run("fork", "drafts", "copy").code == 0
+    assert run("split", "drafts", "book").out.startswith("drafts/book  m")
+    assert run("log", "drafts/book").code == 0
+    assert run("ref", "add", "copy", "drafts", "--count", "2").code == 0
+    assert run("ref", "rm", "copy", "drafts").code == 0
+    assert [line["count"] for line in run("ref", "ls", "drafts", "--json").json["refs"]] == [1]
+    assert run("rm", "copy").code == 0
+    assert run("log", "copy").code == 3
+    assert "copy  (no link)" in run("ls", "--all").out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("backup", "nope"), 3, "no MiMei nope"),
+        (("info", "m" + "a" * 52), 3, "no MiMei m"),
+        (("create", "a" * 256), 2, "at most 255 bytes"),
+        (("create", "a/b"), 2, "not a name"),
+        (("create", "drafts"), 4, "exists already"),
+        (("label", "drafts", "@cur"), 2, "reserved"),
+        (("label", "drafts", "1st"), 2, "start with a digit"),
+        (("release", "drafts", "7"), 3, "no version @7"),
+        (("restore", "drafts", "cur"), 2, "not a version"),
+        (("restore", "drafts", "1", "no/such"), 3, "no/such"),
+        (("diff", "drafts", "cur"), 2, "cur comes last"),
+        (("diff", "drafts", "2026-13-45"), 2, "no such time"),
+        (("history", "drafts", "a/../b"), 2, "not a name"),
+        (("ref", "add", "drafts", "drafts", "--count", "0"), 2, "1 or more"),
+        (("backup", "drafts", "-m", "\udcff"), 2, "not valid UTF-8"),
+        (("info", "b" + "a" * 52), 3, "no blob"),
+        (("umount", "/nowhere/at/all"), 3, "no node is mounted"),
+        (("init", "--passphrase-file", "/nowhere/at/all"), 3, "/nowhere/at/all: No such file"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
+)
+def test_a_mistake_costs_one_line(run: Run, drafts: Home, words: tuple[str, ...], code: int, said: str) -> None:
+    done = run("--home", str(drafts.root), *words)
+    assert (done.code, done.out, done.err.count("\n")) == (code, "", 1)
+    assert said in done.err
+    told = run("--home", str(drafts.root), *words, "--json")
+    assert (told.code, f'"exit_code": {code}' in told.err) == (code, True)
+
+
+# Output
+
+
+def test_a_memo_cannot_speak_to_the_terminal(run: Run, home: Home) -> None:
+    run("create", "drafts")
+    run("backup", "drafts", "-m", "\x1b[2Jgone")
+    for words in (("log", "drafts"), ("info", "drafts")):
+        assert "\x1b" not in run(*words).out
+    assert run("log", "drafts", "--json").json["versions"][0]["memo"] == "\x1b[2Jgone"
+
+
+def test_a_name_of_odd_bytes_goes_in_and_comes_out(run: Run, home: Home) -> None:
+    name = os.fsdecode(b"\xff\x1b")
+    assert run("create", name).out.startswith("\\xff\\x1b  m")
+    assert run("backup", name).code == 0
+    assert run("ls", "--json").json["mimeis"][0]["name"] == name
+
+
+def test_info_of_a_blob_says_who_needs_it(run: Run, home: Home) -> None:
+    run("create", "drafts", "--view", "cur")
+    write(home, b"drafts", b"deep/a", b"x" * 100)
+    record = run("backup", "drafts", "--json").json["version"]["record"]
+    facts = run("info", record, "--json").json
+    assert (facts["kind"], facts["damage"], facts["holders"][0]["number"]) == ("record", "", 1)
+
+
+# What nobody foresaw
+
+
+def test_something_unforeseen_costs_one_line_and_leaves_a_log(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        raise ZeroDivisionError("who would have thought")
+
+    monkeypatch.setattr(of_mimeis.show, "name", broken)
+    run("create", "drafts")
+    done = run("ls")
+    assert (done.code, done.err.count("\n")) == (70, 1)
+    assert str(home.root / "log") in done.err
+    assert "Traceback" in (home.root / "log").read_text()
+
+
+def test_an_interrupt_is_no_traceback(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gate, "opened", interrupted)
+    done = run("ls")
+    monkeypatch.undo()
+    os.environ["MIMEI_HOME"] = str(home.root)
+    assert (done.code, done.err) == (130, "interrupted\n")

@@ -1,0 +1,172 @@
+"""Commands and a running node: over its socket, in the background, and where a node died."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import trio
+
+from mimeifs.api import server
+from mimeifs.api.services import services_of
+from mimeifs.cli import mounts
+from mimeifs.clock import SystemClock, SystemRandomness
+from mimeifs.engine import LocalEngine
+from mimeifs.errors import NotFoundError
+from mimeifs.home import Home
+from mimeifs.model.node import Who
+from tests.cli.conftest import Run
+from tests.mounts import mounted_under
+
+T = TypeVar("T")
+MIMEI = (sys.executable, "-m", "mimeifs")
+
+
+class Carrying:
+    """A carrier that is a local engine."""
+
+    def __init__(self, local: LocalEngine) -> None:
+        self.local = local
+
+    async def carry(self, call: Callable[[], T]) -> T:
+        await trio.lowlevel.checkpoint()
+        return self.local.run(call)
+
+    durable = carry
+
+
+@pytest.fixture
+def served(run: Run, tmp_path: Path) -> Iterator[Home]:
+    """A home whose socket is answered from a thread, as a node without a mount would."""
+    assert run("init").code == 0
+    home, tokens, started = Home(tmp_path / "home"), [], threading.Event()
+    scope = trio.CancelScope()
+
+    async def serve() -> None:
+        tokens.append(trio.lowlevel.current_trio_token())
+        local = LocalEngine(home, SystemClock(), SystemRandomness())
+        with scope:
+            async with trio.open_nursery() as nursery:
+                services = services_of(local.engine, Who(0, 0))
+                await nursery.start(server.serve, home.socket, Carrying(local), services)
+                started.set()
+        local.close()
+
+    thread = threading.Thread(target=trio.run, args=(serve,))
+    thread.start()
+    assert started.wait(20)
+    yield home
+    tokens[0].run_sync_soon(scope.cancel)
+    thread.join()
+
+
+def test_commands_go_to_the_node(run: Run, served: Home) -> None:
+    assert run("create", "drafts").code == 0
+    assert run("backup", "drafts").out.startswith("@1 @last")
+    assert run("backup", "nope").code == 3
+    assert "drafts" in run("ls").out
+
+
+def test_reading_is_done_beside_the_node(run: Run, served: Home) -> None:
+    run("create", "drafts")
+    run("backup", "drafts")
+    for words in (("check",), ("diff", "drafts"), ("history", "drafts", "a"), ("check", "--quick")):
+        # In a process of its own, because one process cannot have the index open twice.
+        done = subprocess.run([*MIMEI, *words], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+# The command as a process
+
+
+def test_output_that_nobody_reads_is_no_error_message(run: Run, served: Home) -> None:
+    run("create", "drafts")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*MIMEI, "ls"], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+BACKGROUND = """
+import sys
+from pathlib import Path
+from mimeifs.cli.background import start
+from mimeifs.errors import MimeiError, ExistsError
+def work(ready):
+    {work}
+    return 0
+try:
+    start(Path(sys.argv[1]), work)
+except MimeiError as error:
+    print(type(error).__name__, error)
+else:
+    print("started")
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        ("ready()", "started"),
+        ("raise ExistsError('it is there')", "ExistsError it is there"),
+        ("print('on its last legs')", "PeerError the node did not start; its log LOG ends with: on its last legs"),
+        ("raise ZeroDivisionError('odd')", "ZeroDivisionError: odd"),
+    ],
+)
+def test_a_daemon_tells_whether_it_started(tmp_path: Path, work: str, said: str) -> None:
+    log = tmp_path / "log"
+    program = BACKGROUND.format(work=work)
+    done = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True)
+    assert said.replace("LOG", str(log)) in done.stdout
+    assert done.stderr == ""
+
+
+# Mounts
+
+TABLE = b"""\
+22 1 8:1 / / rw - ext4 /dev/sda1 rw
+40 22 0:40 / /mnt/my\\040files rw,nosuid - fuse.mimei mimei rw,user_id=0
+41 22 0:41 / /srv/other rw - fuse.sshfs somebody rw
+42 22 0:42 / /home/me/mimei rw shared:7 master:2 - fuse.mimei mimei rw
+"""
+
+
+def test_mounts_of_nodes_are_found_in_the_kernels_list() -> None:
+    assert mounts.mimei_mounts(TABLE) == [Path("/home/me/mimei"), Path("/mnt/my files")]
+
+
+def test_a_mount_is_named_by_path_or_last_part() -> None:
+    listed = mounts.mimei_mounts(TABLE)
+    assert mounts.find("/mnt/my files/", listed) == Path("/mnt/my files")
+    assert mounts.find("mimei", listed) == Path("/home/me/mimei")
+    with pytest.raises(NotFoundError, match="mounted are: /home/me/mimei, /mnt/my files"):
+        mounts.find("/srv/other", listed)
+
+
+def test_a_place_is_found_without_looking_at_it(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real" / "mount").symlink_to("/nowhere")
+    assert mounts.place(f"{tmp_path}/link/../link/mount") == tmp_path / "real" / "mount"
+
+
+@pytest.mark.mount
+def test_mount_and_umount(run: Run, tmp_path: Path) -> None:
+    where = tmp_path / "deep" / "mount"
+    table = Path("/proc/self/mountinfo")
+    started = subprocess.run([*MIMEI, "mount", str(where)], capture_output=True, text=True, check=False, timeout=60)
+    assert started.returncode == 0, started.stderr
+    (where / "drafts").mkdir()
+    (where / "drafts" / "a").write_text("x")
+    again = run("mount", str(where))
+    assert (again.code, "mimei umount" in again.err) == (7, True)
+    assert run("umount", "mount").code == 0
+    assert mounted_under(table.read_text(), tmp_path) == []
+    assert not (tmp_path / "home" / "mount").exists()
+    assert "drafts  tree  cur" in run("ls").out
+    assert run("umount", str(where)).code == 3

@@ -1,0 +1,67 @@
+"""How values look."""
+
+import pytest
+
+from mimeifs.cli import show
+from mimeifs.cli.output import jsonable
+from mimeifs.cli.show import Colour, Column, Table
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (10 << 10, "10 KiB"),
+        ((1 << 20) - 1, "1.0 MiB"),
+        (123 << 30, "123 GiB"),
+        (1 << 70, "1024 EiB"),
+    ],
+)
+def test_sizes_have_three_digits(count: int, text: str) -> None:
+    assert show.size(count) == text
+
+
+def test_a_name_cannot_speak_to_the_terminal() -> None:
+    assert show.name(b"a\x1b[2J\n\xff\tb") == "a\\x1b[2J\\n\\xff\\tb"
+
+
+def test_an_ordinary_name_stays() -> None:
+    assert show.name("Grüße 2026.txt".encode()) == "Grüße 2026.txt"
+
+
+def test_a_time_no_calendar_has_is_shown_all_the_same() -> None:
+    assert show.time(1 << 100) == f"{(1 << 100) // 10**9} s"
+    assert show.iso(1 << 100) == ""
+
+
+def test_iso_times_are_exact() -> None:
+    assert show.iso(1_700_000_000_000_000_007) == "2023-11-14T22:13:20.000000007Z"
+
+
+COLUMNS: tuple[Column[tuple[str, int]], ...] = (
+    Column("NAME", lambda row: row[0]),
+    Column("N", lambda row: str(row[1]), ">"),
+)
+
+
+def test_a_table_is_aligned() -> None:
+    lines = list(Table(COLUMNS, show.plain).lines([("a", 1), ("longer", 100)]))
+    assert lines == ["NAME      N", "a         1", "longer  100"]
+
+
+def test_later_pages_keep_the_widths_and_have_no_heading() -> None:
+    table = Table(COLUMNS, show.plain)
+    list(table.lines([("longer", 100)]))
+    assert list(table.lines([("b", 2)])) == ["b         2"]
+
+
+def test_colours_stand_outside_the_padding() -> None:
+    table = Table((Column("A", str, colour=lambda _: Colour.RED), Column("B", str)), show.coloured)
+    assert list(table.lines(["x"]))[1] == "\x1b[31mx\x1b[0m  x"
+
+
+def test_json_keeps_odd_bytes() -> None:
+    assert jsonable((b"\xff", None, 1)) == ["\udcff", None, 1]
