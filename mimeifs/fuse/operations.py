@@ -172,17 +172,27 @@ class Operations(pyfuse3.Operations):
             made.entry_timeout = made.attr_timeout = 0
         return made
 
-    def _entry(self, node: Node, parent: Node | None = None) -> EntryAttributes:
-        """The reply that makes the kernel know a node."""
+    def _shown(self, node: Node, parent: Node | None) -> EntryAttributes:
+        """Attributes of ``node`` as an entry of ``parent``; an entry that may lead elsewhere tomorrow is asked for
+        each time."""
         made = self._attributes(node)
+        if parent is not None and (parent.volatile or (node.immutable and not parent.immutable)):
+            made.entry_timeout = 0
+            node.surface = None
+        return made
+
+    def _count(self, node: Node) -> None:
+        """The kernel has been told of ``node`` once more."""
         if node.immutable:
             self._past.hold(node)
         else:
             node.lookups += 1
             self._live.nodes[node.ino] = node
-        if parent is not None and parent.volatile:
-            made.entry_timeout = 0
-            node.surface = None
+
+    def _entry(self, node: Node, parent: Node | None = None) -> EntryAttributes:
+        """The reply that makes the kernel know a node."""
+        made = self._shown(node, parent)
+        self._count(node)
         return made
 
     @handler
@@ -336,9 +346,9 @@ class Operations(pyfuse3.Operations):
         node, rows = opened.node, opened.node.scan(names[-1] if names else b"")
         while (item := _next(rows, first=len(names) == start_id)) is not None:
             name, child = item
-            if not pyfuse3.readdir_reply(token, name, self._attributes(child), len(names) + 1):
+            if not pyfuse3.readdir_reply(token, name, self._shown(child, node), len(names) + 1):
                 return
-            self._entry(child, node)
+            self._count(child)
             names.append(name)
 
     def _read_past(self, opened: OpenDir, node: PastDir, start: int, token: Any) -> None:
@@ -354,7 +364,7 @@ class Operations(pyfuse3.Operations):
             if not pyfuse3.readdir_reply(token, name, self._attributes(child), rank + 1):
                 opened.past = rank, rows, item
                 return
-            self._entry(child)
+            self._count(child)
             rank, item = rank + 1, None
 
     # Attributes

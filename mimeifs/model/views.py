@@ -9,6 +9,8 @@ version when renamed to ``@label``.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
+from heapq import merge
 
 from mimeifs.errors import (
     CrossTreeError,
@@ -24,7 +26,9 @@ from mimeifs.model.entry import FILE_TYPE, Entry, Kind, Link, View
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.live_dir import LiveDir
+from mimeifs.model.live_file import LiveFile
 from mimeifs.model.mimeis import Mimeis
+from mimeifs.model.mmfs import MAX_BYTES, SUFFIX, parse_mmfs, stem_of
 from mimeifs.model.names import RELEASE, check_label
 from mimeifs.model.node import Change, Node, Stat, Who, check_name
 from mimeifs.model.past import Past, PastDir
@@ -92,6 +96,13 @@ class Views:
         if isinstance(root, PresentDir):
             root.link_inode = inode
         return root
+
+    def present(self, mimei: MimeiId, ino: int) -> Node:
+        """A present where no link of its own leads to it: itself, or a symbolic link to where it is shown already."""
+        first = self._shown.get(mimei)
+        if first is not None and first.nlink:
+            return self.virtual(PlaceLink(ino, first))
+        return self.mimeis.tree(mimei).root
 
     def _link_in_past(self, directory: PastDir, name: bytes, link: Link) -> Node:
         """In a version, a link shows the version that was newest when that version was taken."""
@@ -374,9 +385,47 @@ class PresentDir(LiveDir):
 
 
 class RootDir(PresentDir):
-    """The root of the node: plain files, and directories that are MiMeis."""
+    """The root of the node: plain files, directories that are MiMeis, and what ``.mmfs`` files place here."""
 
     __slots__ = ()
+
+    def lookup(self, name: bytes) -> Node:
+        """See ``Node``; a real entry goes before one that a ``.mmfs`` file places."""
+        try:
+            return super().lookup(name)
+        except NotFoundError:
+            return self._placed(name)
+
+    def scan(self, after: bytes) -> Iterator[tuple[bytes, Node]]:
+        """See ``Node``."""
+        stems = [stem for name, _ in super().scan(b"") if (stem := stem_of(name)) is not None and stem > after]
+        real = super().scan(after)
+        yield from merge(real, self._all_placed(sorted(stems)), key=lambda row: row[0])
+
+    def _all_placed(self, stems: list[bytes]) -> Iterator[tuple[bytes, Node]]:
+        for stem in stems:
+            try:
+                self.child(stem)
+            except NotFoundError:
+                with suppress(MimeiError):
+                    yield stem, self._placed(stem)
+
+    def _placed(self, name: bytes) -> Node:
+        """What ``name.mmfs`` places here; raises ``NotFoundError``."""
+        file = self.child((name + SUFFIX)[:255])
+        if not isinstance(file, LiveFile) or file.name != name + SUFFIX:
+            raise NotFoundError("no such file or directory")
+        views, ino = self.views, self.tree.live.natural_ino(self.ino, b"\0" + file.name)
+        try:
+            said = parse_mmfs(file.read(0, MAX_BYTES))
+        except InvalidError as error:
+            raise NotFoundError(f"{file.name.decode(errors='replace')}: {error}") from error
+        views.mimeis.row(said.mimei)
+        if not said.version:
+            return views.virtual(MimeiDir(views, said.mimei, ino, file))
+        if said.version == "cur":
+            return views.present(said.mimei, ino)
+        return views.shown_version(views.versions.find(said.mimei, said.version), ino, b"")
 
     def mkdir(self, name: bytes, mode: int, who: Who) -> Node:
         """A new tree MiMei linked here with its present showing; dot-names and desktop litter are plain directories."""
