@@ -22,7 +22,7 @@ from mimeifs.errors import (
 )
 from mimeifs.ids import MimeiId
 from mimeifs.model import live_moves
-from mimeifs.model.entry import FILE_TYPE, Entry, Kind, Link, View
+from mimeifs.model.entry import Entry, Kind, Link, View
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.live_dir import LiveDir
@@ -30,9 +30,11 @@ from mimeifs.model.live_file import LiveFile
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.mmfs import MAX_BYTES, SUFFIX, parse_mmfs, stem_of
 from mimeifs.model.names import RELEASE, check_label
-from mimeifs.model.node import Change, Node, Stat, Who, check_name
+from mimeifs.model.node import Node, Who, check_name
 from mimeifs.model.past import Past, PastDir
+from mimeifs.model.past_paths import HistoryDir
 from mimeifs.model.versions import Later, VersionInfo, Versions
+from mimeifs.model.virtual import PlaceLink, UpLink, VirtualDir
 from mimeifs.store.database import Table
 
 LISTED_NUMBERS = 32
@@ -123,54 +125,6 @@ class Views:
         return known if known is not None and type(known) is type(made) else made
 
 
-class VirtualDir(Node):
-    """A directory that exists only as a view; its entries may change at any moment."""
-
-    __slots__ = ("anchor", "views")
-
-    def __init__(self, views: Views, ino: int, anchor: Inode) -> None:
-        super().__init__(ino)
-        self.views = views
-        self.anchor = anchor
-
-    def stat(self) -> Stat:
-        """See ``Node``."""
-        anchor = self.anchor
-        times = anchor.mtime_ns, anchor.mtime_ns, anchor.ctime_ns
-        return Stat(self.ino, FILE_TYPE[Kind.DIRECTORY] | 0o755, 2, anchor.uid, anchor.gid, 0, 0, *times)
-
-    def child_ino(self, name: bytes) -> int:
-        """Number of a virtual child."""
-        return self.views.live.natural_ino(self.ino, name)
-
-    def set(self, change: Change) -> None:
-        """See ``Node``."""
-        raise NotPermittedError("this directory is made of versions; its attributes cannot be changed")
-
-    def _refusal(self) -> Exception:
-        return NotPermittedError("this directory holds versions only; work in @cur, or `mkdir @label` to take a version")
-
-
-class PlaceLink(Node):
-    """A symbolic link to the place where a present is shown already."""
-
-    __slots__ = ("first",)
-
-    def __init__(self, ino: int, first: Inode) -> None:
-        super().__init__(ino)
-        self.first = first
-
-    def stat(self) -> Stat:
-        """See ``Node``."""
-        first = self.first
-        times = first.mtime_ns, first.mtime_ns, first.ctime_ns
-        return Stat(self.ino, FILE_TYPE[Kind.SYMLINK] | 0o777, 1, first.uid, first.gid, 0, len(self.readlink()), *times)
-
-    def readlink(self) -> bytes:
-        """See ``Node``; relative to the node's root, where such links are made."""
-        return self.first.path()
-
-
 class MimeiDir(VirtualDir):
     """The directory of a MiMei: its present, versions and labels."""
 
@@ -197,6 +151,8 @@ class MimeiDir(VirtualDir):
             return self._cur()
         if name == b"@all":
             return self.views.virtual(AllDir(self.views, self.mimei, self.child_ino(name), self.anchor))
+        if name == b"@history":
+            return self.views.virtual(HistoryDir(self.views, self.child_ino(name), self.anchor, self.mimei, b""))
         info = self.views.versions.find(self.mimei, _text(name[1:]))
         return self.views.shown_version(info, self.ino, name)
 
@@ -294,16 +250,6 @@ class InsideDir(MimeiDir):
 
     def _cur(self) -> Node:
         return self.views.virtual(UpLink(self.child_ino(b"@cur"), self.anchor))
-
-
-class UpLink(PlaceLink):
-    """A symbolic link to the directory above."""
-
-    __slots__ = ()
-
-    def readlink(self) -> bytes:
-        """See ``Node``."""
-        return b".."
 
 
 class AllDir(MimeiDir):
