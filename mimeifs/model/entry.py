@@ -104,6 +104,7 @@ _I64 = struct.Struct(">q")
 _HARD = struct.Struct(">BQ")
 _DIR = struct.Struct(">32sQIQ")
 _NLINK = struct.Struct(">I")
+_MODE_MAX = 0o7777
 _CHUNKS, _LIVE, _ATIME, _XATTRS, _XATTR_BLOB = 1, 2, 4, 8, 16
 
 
@@ -186,13 +187,18 @@ def decode(data: bytes) -> Entry:
         if data[0] == Kind.HARD:
             return Entry(Kind.HARD, link_id=_HARD.unpack(data)[1])
         tag, flags, mode, uid, gid, mtime, ctime, size = _HEAD.unpack_from(data)
+        if mode > _MODE_MAX:
+            raise IntegrityError("a directory entry has a mode that is none")
         kind = Kind(tag)
-        if kind is Kind.FILE and flags <= _CHUNKS and len(data) == _HEAD.size + (32 if size else 0):
+        if kind is Kind.FILE and flags <= (_CHUNKS if size else 0) and len(data) == _HEAD.size + (32 if size else 0):
             content = ContentRef(_KINDS[flags], BlobId(data[_HEAD.size :]), size) if size else EMPTY
             return Entry(kind, mode, uid, gid, mtime, ctime, size, content)
-        return _decode_rest(data, Entry(kind, mode, uid, gid, mtime, ctime, size), flags)
+        found = _decode_rest(data, Entry(kind, mode, uid, gid, mtime, ctime, size), flags)
     except (IndexError, struct.error, ValueError) as error:
         raise IntegrityError("a directory entry is damaged") from error
+    if encode(found) != data:
+        raise IntegrityError("a directory entry is not in its one form")
+    return found
 
 
 _KINDS = {0: ContentKind.BLOB, _CHUNKS: ContentKind.CHUNKS}
