@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 LIVE_TIMEOUT = 3600
 PAST_TIMEOUT = 10 * 365 * 86400
 _CAPABILITY = b"security.capability"
+_LISTS = frozenset((b"system.posix_acl_access", b"system.posix_acl_default"))
+"""Access control lists: refused, so that programs such as cp set modes instead; the kernel would keep them beside the mode."""
 _ROOT = 1
 
 
@@ -376,6 +378,8 @@ class Operations(pyfuse3.Operations):
         node = self._node(inode)
         if name == _CAPABILITY and isinstance(node, Inode) and not node.xattrs and node.xattr_blob is None:
             raise FUSEError(errno.ENODATA)
+        if name in _LISTS:
+            raise FUSEError(errno.EOPNOTSUPP)
         if name.startswith(PREFIX):
             return fact(node, name)
         return node.get_xattr(name)
@@ -390,6 +394,8 @@ class Operations(pyfuse3.Operations):
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
+        if name in _LISTS:
+            raise FUSEError(errno.EOPNOTSUPP)
         if name.startswith(PREFIX):
             raise FUSEError(errno.EPERM)
         try:
@@ -401,6 +407,8 @@ class Operations(pyfuse3.Operations):
     def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
+        if name in _LISTS:
+            raise FUSEError(errno.EOPNOTSUPP)
         self._node(inode).remove_xattr(name)
 
     @handler

@@ -180,6 +180,30 @@ def test_the_tools_and_other_namespaces_work(present: Path) -> None:
     assert sorted(os.listxattr(present / "f")) == ["security.s", "trusted.t", "user.tool"]
 
 
+@pytest.mark.parametrize("kind", ["access", "default"])
+def test_access_control_lists_are_refused_so_that_programs_use_modes(kind: str, present: Path) -> None:
+    (present / "d").mkdir()
+    name, rights = f"system.posix_acl_{kind}", bytes.fromhex("02000000 01000700 ffffffff 04000500 ffffffff 20000500 ffffffff")
+    with refused(errno.EOPNOTSUPP):
+        os.setxattr(present / "d", name, rights)
+    with refused(errno.EOPNOTSUPP):
+        os.getxattr(present / "d", name)
+
+
+def test_cp_keeps_modes_and_adds_no_attributes(present: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number, mode in enumerate((0o400, 0o755, 0o640, 0o4711)):
+        (source / f"f{number}").touch()
+        (source / f"f{number}").chmod(mode)
+    source.chmod(0o751)
+    subprocess.run(["cp", "-a", source, present], check=True)
+    copied = present / "source"
+    assert copied.stat().st_mode == 0o40751
+    assert [(copied / f"f{number}").stat().st_mode & 0o7777 for number in range(4)] == [0o400, 0o755, 0o640, 0o4711]
+    assert os.listxattr(copied) == os.listxattr(copied / "f0") == []
+
+
 def test_facts_are_told_as_attributes_never_listed_never_set(present: Path) -> None:
     (present / "f").write_bytes(b"x")
     (present / ".mimei" / "@v").mkdir()
