@@ -81,7 +81,8 @@ def check(source: Source) -> list[str]:
 def room(module: str) -> str:
     """The part of a dotted name that decides the floor; empty for the package itself and for all that is not ours."""
     parts = module.split(".")
-    return parts[1] if len(parts) > 1 and parts[0] == PACKAGE and not parts[1].startswith("__") else ""
+    dunder = len(parts) > 1 and parts[1].startswith("__") and parts[1] != "__main__"
+    return parts[1] if len(parts) > 1 and parts[0] == PACKAGE and not dunder else ""
 
 
 def floor(module: str) -> int:
