@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 LIVE_TIMEOUT = 3600
 PAST_TIMEOUT = 10 * 365 * 86400
+MOMENT = 1.0
+"""How long the kernel may go by what it knows of virtual directories; a walk through them for every file would be slow."""
 _CAPABILITY = b"security.capability"
 _LISTS = frozenset((b"system.posix_acl_access", b"system.posix_acl_default"))
 """Access control lists: refused, so that programs such as cp set modes instead; the kernel would keep them beside the mode."""
@@ -171,16 +173,20 @@ class Operations(pyfuse3.Operations):
             made.entry_timeout = made.attr_timeout = LIVE_TIMEOUT
             node.surface = made
         else:
-            made.entry_timeout = made.attr_timeout = 0
+            made.entry_timeout, made.attr_timeout = 0, MOMENT
         return made
 
-    def _shown(self, node: Node, parent: Node | None) -> EntryAttributes:
-        """Attributes of ``node`` as an entry of ``parent``; an entry that may lead elsewhere tomorrow is asked for
+    def _shown(self, node: Node, parent: Node | None, name: bytes = b"") -> EntryAttributes:
+        """Attributes of ``node`` as entry ``name`` of ``parent``; an entry that may lead elsewhere tomorrow is asked for
         each time."""
         made = self._attributes(node)
-        if parent is not None and (parent.volatile or (node.immutable and not parent.immutable)):
+        if parent is None:
+            return made
+        if parent.volatile or (node.immutable and not parent.immutable):
             made.entry_timeout = 0
             node.surface = None
+        if not made.entry_timeout and parent.steady(name):
+            made.entry_timeout = MOMENT
         return made
 
     def _count(self, node: Node) -> None:
@@ -191,9 +197,9 @@ class Operations(pyfuse3.Operations):
             node.lookups += 1
             self._live.nodes[node.ino] = node
 
-    def _entry(self, node: Node, parent: Node | None = None) -> EntryAttributes:
+    def _entry(self, node: Node, parent: Node | None = None, name: bytes = b"") -> EntryAttributes:
         """The reply that makes the kernel know a node."""
-        made = self._shown(node, parent)
+        made = self._shown(node, parent, name)
         self._count(node)
         return made
 
@@ -201,7 +207,7 @@ class Operations(pyfuse3.Operations):
     def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """See :class:`pyfuse3.Operations`, here and below."""
         parent = self._node(parent_inode)
-        return self._entry(parent.lookup(name), parent)
+        return self._entry(parent.lookup(name), parent, name)
 
     @handler
     def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
@@ -348,7 +354,7 @@ class Operations(pyfuse3.Operations):
         node, rows = opened.node, opened.node.scan(names[-1] if names else b"")
         while (item := _next(rows, first=len(names) == start_id)) is not None:
             name, child = item
-            if not pyfuse3.readdir_reply(token, name, self._shown(child, node), len(names) + 1):
+            if not pyfuse3.readdir_reply(token, name, self._shown(child, node, name), len(names) + 1):
                 return
             self._count(child)
             names.append(name)

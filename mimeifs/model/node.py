@@ -112,6 +112,10 @@ class Node:
         """Children in name order, from just behind ``after``."""
         raise NotADirError("not a directory")
 
+    def steady(self, name: bytes) -> bool:
+        """Whether this name, though of a volatile place or of no stored entry, leads to the same a moment later."""
+        return False
+
     def readlink(self) -> bytes:
         """Target of a symbolic link."""
         raise InvalidError("not a symbolic link")

@@ -156,6 +156,10 @@ class MimeiDir(VirtualDir):
         info = self.views.versions.find(self.mimei, _text(name[1:]))
         return self.views.shown_version(info, self.ino, name)
 
+    def steady(self, name: bytes) -> bool:
+        """See ``Node``: versions never change, labels do."""
+        return name[1:].isdigit()
+
     def _cur(self) -> Node:
         return self.views.mimeis.tree(self.mimei).root
 
@@ -306,6 +310,10 @@ class PresentDir(LiveDir):
         super().succeed(old)
         if isinstance(old, PresentDir):
             self.link_inode = old.link_inode
+
+    def steady(self, name: bytes) -> bool:
+        """See ``Node``: only what it has no entry for is asked about, its versions."""
+        return name == INSIDE or (name[:1] == b"@" and name[1:].isdigit())
 
     def lookup(self, name: bytes) -> Node:
         """See ``Node``; an entry of its own goes before an ``@`` name."""
