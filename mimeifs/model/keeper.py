@@ -5,7 +5,7 @@ nothing after, is in the overlay, so a version is exactly the tree at that posit
 same replay from the position that the last transaction holds.
 
 Always true: a transaction that holds position P holds everything before P and nothing behind; journal bytes and blobs
-are synced before a transaction that points to them commits; a segment is unlinked only when nothing in LMDB points
+are synced before a transaction that points to them commits; a segment is freed only when nothing in LMDB points
 into it and the node has heard so. Failure: a commit that finds no room raises ``CapacityError`` and leaves the last
 one; a version that cannot be taken is reported and its changes stay for the next.
 """
@@ -28,7 +28,16 @@ from mimeifs.model.identity import SigningKey
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import U64, Database, MapGrown, Table
 from mimeifs.store.extents import ExtentMap
-from mimeifs.store.journal import HEADER_SIZE, SEGMENT_SIZE, JournalReader, begun, segment_path, segments, sync, sync_directory
+from mimeifs.store.journal import (
+    HEADER_SIZE,
+    SEGMENT_SIZE,
+    JournalReader,
+    begun,
+    retire,
+    segments,
+    sync,
+    sync_directory,
+)
 from mimeifs.store.operations import Call, Resize, Write
 from mimeifs.store.operations import decode as decode_operations
 from mimeifs.store.overlay import FileRow, Overlay
@@ -276,7 +285,7 @@ class Keeper:
             del self._freed[number]
             self._journal.forget(number)
             self._named.discard(number)
-            segment_path(self._storage.journal, number).unlink(missing_ok=True)
+            retire(self._storage.journal, number)
 
     # Calls
 

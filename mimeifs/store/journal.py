@@ -5,7 +5,7 @@ A payload is a sequence of :mod:`operations <mimeifs.store.operations>`; a WRITE
 is the last. Frames lie in *segments* of ``SEGMENT_SIZE`` bytes, preallocated, each opening with a header; a position (LSN)
 is ``segment number * SEGMENT_SIZE + offset``. A frame never crosses segments; an END frame sends the reader on.
 
-States of a segment: being appended to (the newest), ended, freed (unlinked, by the keeper, when everything in it is
+States of a segment: being appended to (the newest), ended, freed (by the keeper, when everything in it is
 replayed and no extent points into it). Invariants: what lies before a position never changes; a torn or stale frame never
 carries the right checksum, because that covers the position. Failure: no room raises ``CapacityError`` and the stream is
 as before; a frame cut off by a crash is not part of the stream. Format page: ``docs/format/journal.md``.
@@ -14,6 +14,7 @@ as before; a frame cut off by a crash is not part of the stream. Format page: ``
 import errno
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -22,6 +23,8 @@ from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
 
 SEGMENT_SIZE = 32 << 20
 MAX_PAYLOAD = 4 << 20
+MAX_SPARES = 2
+MAX_OPEN = 32
 FORMAT = 1
 _MAGIC = b"mimeijnl"
 _HEADER = struct.Struct("<8sIQ")
@@ -91,10 +94,8 @@ class JournalWriter:
 
     def _roll(self) -> None:
         number = self._number + 1
-        fd = os.open(segment_path(self._directory, number), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = self._new_segment(number)
         try:
-            os.posix_fallocate(fd, 0, SEGMENT_SIZE)
-            os.pwrite(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
             if self._fd >= 0:
                 at = self.position
                 os.pwrite(self._fd, _FRAME.pack(_END, _checksum(at, b"end")), self._offset)
@@ -108,6 +109,24 @@ class JournalWriter:
         self._number = number
         self._base = number * SEGMENT_SIZE
         self._offset = HEADER_SIZE
+
+    def _new_segment(self, number: int) -> int:
+        """A descriptor of segment ``number``, made from a spare one where there is one: its blocks are written already, which
+        makes syncing what comes into them nearly twice as quick."""
+        path = segment_path(self._directory, number)
+        spare = next(iter(spares(self._directory)), None)
+        fd = os.open(spare or path, os.O_RDWR | os.O_CLOEXEC | (0 if spare else os.O_CREAT | os.O_TRUNC), 0o600)
+        try:
+            if not spare:
+                os.posix_fallocate(fd, 0, SEGMENT_SIZE)
+            os.pwrite(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
+            if spare:
+                spare.rename(path)
+        except OSError as error:
+            os.close(fd)
+            (spare or path).unlink(missing_ok=True)
+            raise _no_room(error) from error
+        return fd
 
     def close(self) -> None:
         """Close the segment; nothing is synced."""
@@ -140,6 +159,8 @@ class JournalReader:
                 os.close(fd)
                 raise UnknownFormatError(f"journal segment has format {version}, this program knows {FORMAT}")
             if magic == _MAGIC and stored == number:
+                if len(self._fds) >= MAX_OPEN:
+                    self.forget(next(iter(self._fds)))
                 self._fds[number] = fd
                 return fd
         os.close(fd)
@@ -200,6 +221,24 @@ def sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def spares(directory: Path) -> list[Path]:
+    """Segments kept to be used again."""
+    return sorted(directory.glob("*.spare"))
+
+
+def retire(directory: Path, number: int) -> None:
+    """Free a segment that nothing points into and nobody reads: a few are kept as spares, the others are unlinked.
+
+    Frames left in a spare are no danger: their checksums cover another position.
+    """
+    path = segment_path(directory, number)
+    if len(spares(directory)) < MAX_SPARES:
+        with suppress(FileNotFoundError):
+            path.rename(path.with_suffix(".spare"))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync(fd: int) -> None:

@@ -117,7 +117,9 @@ def fill_ballast(storage: Storage) -> None:
 
 
 def drop_ballast(storage: Storage) -> bool:
-    """Give the room up; whether there was any."""
+    """Give the room up, and the journal's spare segments with it; whether there was any."""
+    for spare in storage.journal.glob("*.spare"):
+        spare.unlink(missing_ok=True)
     try:
         size = storage.ballast.stat().st_size
     except FileNotFoundError:
