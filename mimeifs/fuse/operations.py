@@ -20,7 +20,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, InodeT, RequestContext, SetattrFields, StatvfsData
 
-from mimeifs.errors import MimeiError, NotFoundError, TooLargeError
+from mimeifs.errors import MimeiError, NoAttributeError, NotFoundError, TooLargeError
 from mimeifs.fuse.errors import errno_of
 from mimeifs.model.facts import PREFIX, fact
 from mimeifs.model.inode import Inode
@@ -39,6 +39,9 @@ MOMENT = 1.0
 _CAPABILITY = b"security.capability"
 _LISTS = frozenset((b"system.posix_acl_access", b"system.posix_acl_default"))
 """Access control lists: refused, so that programs such as cp set modes instead; the kernel would keep them beside the mode."""
+_SELINUX = b"security.selinux"
+"""Where nobody has set one we say that there are none: `ls -l` then asks once, not for every file. A kernel that has SELinux
+switched on answers this itself."""
 _ROOT = 1
 
 
@@ -388,7 +391,12 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.EOPNOTSUPP)
         if name.startswith(PREFIX):
             return fact(node, name)
-        return node.get_xattr(name)
+        try:
+            return node.get_xattr(name)
+        except NoAttributeError:
+            if name == _SELINUX:
+                raise FUSEError(errno.EOPNOTSUPP) from None
+            raise
 
     @handler
     def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
