@@ -6,38 +6,27 @@ the model do, and is then carried through by whoever called it. Always true: eve
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from mimeifs.api import finding, lines, listing, referring, requests
 from mimeifs.api.services import Services
-from mimeifs.errors import InvalidError, NotFoundError
+from mimeifs.api.waiting import stored, then
+from mimeifs.errors import IntegrityError, InvalidError, NotFoundError
 from mimeifs.ids import BlobId, MimeiId, RecordId, show_key, show_mimei, show_record
 from mimeifs.model import records
 from mimeifs.model.entry import Link, View
 from mimeifs.model.names import RELEASE, check_label
-from mimeifs.model.versions import Later, VersionInfo
+from mimeifs.model.versions import VersionInfo
 from mimeifs.store.database import Table
 
-A = TypeVar("A")
-B = TypeVar("B")
 _VIEWS = {"all": View.ALL, "cur": View.CUR}
 
 
 def handle(services: Services, request: requests.Request[Any]) -> msgspec.Struct:
     """The reply to any request."""
     return HANDLERS[type(request)](services, request)
-
-
-def then(call: Callable[[], A], proceed: Callable[[A], B]) -> B:
-    """``proceed`` with what ``call`` gives, now or later."""
-    try:
-        found = call()
-    except Later as later:
-        first = later.proceed
-        raise Later(later.at, lambda taken: then(lambda: first(taken), proceed)) from None
-    return proceed(found)
 
 
 # MiMeis
@@ -86,9 +75,13 @@ def info(services: Services, request: requests.Info) -> requests.MimeiFacts:
     """All there is to say of a MiMei."""
     found = finding.find(services, request.name)
     row = services.mimeis.row(found.mimei)
-    signed = records.decode_known(_record(services, row.info))
+    return then(lambda: _record(services, row.info), lambda data: _facts(services, found, data))
+
+
+def _facts(services: Services, found: finding.Found, data: bytes) -> requests.MimeiFacts:
+    signed = records.decode_known(data)
     if not isinstance(signed.record, records.Info):
-        raise InvalidError(f"{show_record(row.info)} is no Info record")
+        raise IntegrityError(f"{show_record(signed.id)} is not the Info record it should be")
     about, labels = signed.record, services.versions.labels(found.mimei)
     last = services.versions.last(found.mimei)
     released = services.versions.labelled(found.mimei, RELEASE) if RELEASE in labels else None
@@ -96,7 +89,6 @@ def info(services: Services, request: requests.Info) -> requests.MimeiFacts:
     line = lines.mimei_line(services, found.mimei, found.name, found.view)
     return requests.MimeiFacts(
         **msgspec.structs.asdict(line),
-        links=tuple(name for name, link in listing.root_links(services, b"") if link.mimei == found.mimei),
         author=show_key(about.author),
         app_type=about.app_type,
         extension=about.extension,
@@ -113,18 +105,13 @@ def info(services: Services, request: requests.Info) -> requests.MimeiFacts:
 
 def _record(services: Services, record: RecordId) -> bytes:
     """A record's bytes; one that the keeper has not stored yet comes later."""
-    live = services.live
+    blobs, name = services.live.blobs, BlobId(record)
     try:
-        return live.blobs.get(BlobId(record))
+        return blobs.get(name)
     except NotFoundError:
-        if live.position >= live.journal.position:
+        if services.live.position >= services.live.journal.position:
             raise
-        return _later(services, lambda: live.blobs.get(BlobId(record)))
-
-
-def _later(services: Services, call: Callable[[], A]) -> A:
-    """What ``call`` gives once everything appended so far is stored."""
-    raise Later(services.live.journal.position - 1, lambda _: call())
+    return stored(services, lambda: blobs.get(name))
 
 
 # Versions
@@ -206,7 +193,7 @@ def fork(services: Services, request: requests.Fork) -> requests.Created:
 
     def forked(mimei: MimeiId) -> requests.Created:
         reply = _link(services, request.new, Link(mimei, view or View.CUR))
-        return _later(services, lambda: reply)
+        return stored(services, lambda: reply)
 
     def start(version: VersionInfo) -> requests.Created:
         return then(lambda: services.transplant.fork(found.mimei, version, _hint(request.new)), forked)
@@ -232,9 +219,7 @@ def split(services: Services, request: requests.Split) -> requests.Created:
 
 def settle(services: Services, _request: requests.Settle) -> requests.Settled:
     """Everything appended so far in the store."""
-    if services.live.position >= services.live.journal.position:
-        return requests.Settled()
-    return _later(services, requests.Settled)
+    return stored(services, requests.Settled)
 
 
 HANDLERS: dict[type[requests.Request[Any]], Callable[[Services, Any], msgspec.Struct]] = {

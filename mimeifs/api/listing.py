@@ -10,10 +10,13 @@ import msgspec
 
 from mimeifs.api import finding, lines, requests
 from mimeifs.api.services import Services
+from mimeifs.api.waiting import stored
 from mimeifs.ids import MimeiId, RecordId
-from mimeifs.model.entry import Link, View
+from mimeifs.model import state
+from mimeifs.model.entry import Link
+from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.versions import VersionInfo
-from mimeifs.store.database import U64
+from mimeifs.store.database import U64, Table
 
 
 def ls(services: Services, request: requests.List) -> requests.Mimeis:
@@ -30,26 +33,25 @@ def ls(services: Services, request: requests.List) -> requests.Mimeis:
 def root_links(services: Services, after: bytes) -> Iterator[tuple[bytes, Link]]:
     """The links of the root behind a name."""
     root = services.views.root
-    for name, _ in root.scan(after):
+    # What is shown for files that name a MiMei is no link, and would have to be looked for from the start.
+    for name, _ in LiveDir.scan(root, after):
         special = root.child(name).special
         if isinstance(special, Link):
             yield name, special
 
 
 def ls_all(services: Services, request: requests.ListAll) -> requests.Mimeis:
-    """Every MiMei, in the order of IDs; one that is linked under the first name that shows it."""
-    linked: dict[MimeiId, tuple[bytes, View]] = {}
-    for name, link in root_links(services, b""):
-        linked.setdefault(link.mimei, (name, link.view))
-    root = services.views.root.tree.mimei
-    known = sorted(services.mimeis.all(), key=lambda pair: pair[0])
+    """Every MiMei, in the order of IDs."""
+    return stored(services, lambda: _ls_all(services, request.after))
 
-    def rows() -> Iterator[tuple[MimeiId, requests.MimeiLine]]:
-        for mimei, row in known:
-            if mimei > request.after:
-                name, view = linked.get(mimei, (row.name.encode(), None))
-                line = lines.mimei_line(services, mimei, name, view)
-                yield mimei, msgspec.structs.replace(line, view="root") if mimei == root else line
+
+def _ls_all(services: Services, after: bytes) -> requests.Mimeis:
+    root = services.views.root.tree.mimei
+
+    def rows() -> Iterator[tuple[bytes, requests.MimeiLine]]:
+        for key, value in services.live.database.scan(Table.MIMEIS, b"", after):
+            line = lines.mimei_line(services, MimeiId(key), state.decode_mimei(value).name.encode(), None)
+            yield key, msgspec.structs.replace(line, view="root") if key == root else line
 
     found, more = lines.page(rows())
     return requests.Mimeis(tuple(line for _, line in found), found[-1][0] if more else b"")

@@ -104,7 +104,7 @@ class List(Request[Mimeis], frozen=True, tag="ls"):
 
 
 class ListAll(Request[Mimeis], frozen=True, tag="ls-all"):
-    """Every MiMei on the node, by ID, with one name each."""
+    """Every MiMei on the node, by ID, under the name it was made with and without a view; ``List`` knows the links."""
 
     after: bytes = b""
 
@@ -113,7 +113,6 @@ class MimeiFacts(MimeiLine, frozen=True, tag="mimei-facts"):
     """All there is to say of a MiMei. ``mark`` is in hexadecimal; ``origin_mimei`` and ``origin_record`` are "" where it
     was not forked or split."""
 
-    links: tuple[bytes, ...]
     author: str
     app_type: str
     extension: str

@@ -68,9 +68,8 @@ def _declare_ls(parser: argparse.ArgumentParser) -> None:
 
 
 def _ls(context: Context, arguments: Arguments) -> int:
-    request = requests.ListAll() if arguments.all else requests.List()
     columns: list[Column[MimeiLine]] = [
-        Column("NAME", lambda line: show.name(line.name) + ("" if line.view else "  (no link)"), "<", lambda _: Colour.BOLD),
+        Column("NAME", lambda line: show.name(line.name) + ("" if line.view else "  (not in the root)"), "<", lambda _: Colour.BOLD),
         Column("KIND", lambda line: line.kind),
         Column("VIEW", lambda line: line.view or "-"),
         Column(
@@ -82,8 +81,20 @@ def _ls(context: Context, arguments: Arguments) -> int:
     ]
     if arguments.all:
         columns.append(Column("ID", lambda line: line.mimei, colour=lambda _: Colour.DIM))
-    context.output.many("mimeis", context.pages(request, "mimeis"), columns, "no MiMei yet; `mimei create NAME` makes one")
+    context.output.many("mimeis", _pages(context, arguments), columns, "no MiMei yet; `mimei create NAME` makes one")
     return 0
+
+
+def _pages(context: Context, arguments: Arguments) -> Iterator[tuple[MimeiLine, ...]]:
+    if not arguments.all:
+        yield from context.pages(requests.List(), "mimeis")
+        return
+    linked: dict[str, MimeiLine] = {}
+    for page in context.pages(requests.List(), "mimeis"):
+        for line in page:
+            linked.setdefault(line.mimei, line)
+    for page in context.pages(requests.ListAll(), "mimeis"):
+        yield tuple(linked.get(line.mimei, line) for line in page)
 
 
 def _declare_info(parser: argparse.ArgumentParser) -> None:
@@ -99,12 +110,11 @@ def _info(context: Context, arguments: Arguments) -> int:
 
 
 def _facts(reply: MimeiFacts, paint: Paint) -> Iterator[str]:
-    links = ", ".join(map(show.name, reply.links)) or (show.name(reply.name) if reply.view else "none")
     rows = [
         ("name", paint(show.name(reply.name), Colour.BOLD)),
         ("id", reply.mimei),
         ("kind", reply.kind),
-        ("links", links + (f" (view {reply.view})" if reply.view else "")),
+        ("view", reply.view or "-"),
         ("author", reply.author),
         ("application", show.clean(reply.app_type)),
         ("extension", show.clean(reply.extension) or "-"),

@@ -14,12 +14,12 @@ from mimeifs.api.errors import EXIT_DONE, EXIT_FINDINGS
 from mimeifs.cli import show
 from mimeifs.cli.command import Arguments, Command, Context
 from mimeifs.cli.progress import meter
-from mimeifs.cli.reading import Moment, moment
 from mimeifs.cli.show import Colour, Column, Paint
 from mimeifs.errors import MimeiError, NotFoundError
 from mimeifs.home import Home
 
 if TYPE_CHECKING:
+    from mimeifs.cli.reading import Moment
     from mimeifs.model.checking import Depth, Finding
 
 
@@ -76,6 +76,8 @@ def _check(context: Context, arguments: Arguments) -> int:
 
 
 def _findings(home: Home, depth: "Depth") -> Iterator[FindingLine]:
+    from mimeifs.cli.reading import moment
+
     with meter("checking") as watched:
         with moment(home) as now:
             first, shared = list(_look(home, now, depth, watched.say)), now.shared
@@ -87,7 +89,7 @@ def _findings(home: Home, depth: "Depth") -> Iterator[FindingLine]:
     yield from map(_line, first)
 
 
-def _look(home: Home, now: Moment, depth: "Depth", say: Callable[[str], None]) -> "Iterator[Finding]":
+def _look(home: Home, now: "Moment", depth: "Depth", say: Callable[[str], None]) -> "Iterator[Finding]":
     from mimeifs.model.checking import Progress, check
 
     def report(progress: Progress) -> None:
@@ -121,13 +123,15 @@ def is_blob(argument: str) -> bool:
 
 def info_blob(context: Context, argument: str) -> int:
     """Whether a blob or record is sound, and which versions need it."""
+    from mimeifs.cli.reading import moment
+
     with moment(context.home) as now, meter("looking through the versions"):
         reply = _blob(now, argument)
     context.output.one(reply, lambda paint: _blob_lines(reply, paint))
     return EXIT_DONE
 
 
-def _blob(now: Moment, argument: str) -> BlobReply:
+def _blob(now: "Moment", argument: str) -> BlobReply:
     from mimeifs.ids import BlobId, parse_blob, parse_record, show_mimei
     from mimeifs.model import state
     from mimeifs.model.checking import holders

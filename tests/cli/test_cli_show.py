@@ -1,9 +1,11 @@
 """How values look."""
 
+import sys
+
 import pytest
 
 from mimeifs.cli import show
-from mimeifs.cli.output import jsonable
+from mimeifs.cli.output import jsonable, text_output
 from mimeifs.cli.show import Colour, Column, Table
 
 
@@ -65,3 +67,25 @@ def test_colours_stand_outside_the_padding() -> None:
 
 def test_json_keeps_odd_bytes() -> None:
     assert jsonable((b"\xff", None, 1)) == ["\udcff", None, 1]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "colour"),
+    [
+        (True, {}, True),
+        (True, {"NO_COLOR": ""}, True),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"TERM": "dumb"}, False),
+        (False, {}, False),
+    ],
+)
+def test_colour_is_for_terminals_that_want_it(
+    terminal: bool,
+    environment: dict[str, str],
+    colour: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    text_output(environment).many("rows", [["x"]], (Column("A", str, colour=lambda _: Colour.RED),), "nothing")  # type: ignore[type-var]
+    assert ("\x1b[31mx" in capsys.readouterr().out) == colour
