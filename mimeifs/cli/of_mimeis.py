@@ -69,7 +69,7 @@ def _declare_ls(parser: argparse.ArgumentParser) -> None:
 
 def _ls(context: Context, arguments: Arguments) -> int:
     columns: list[Column[MimeiLine]] = [
-        Column("NAME", lambda line: show.name(line.name) + ("" if line.view else "  (not in the root)"), "<", lambda _: Colour.BOLD),
+        Column("NAME", lambda line: show.name(line.name) + ("" if line.view else "  (unlinked)"), "<", lambda _: Colour.BOLD),
         Column("KIND", lambda line: line.kind),
         Column("VIEW", lambda line: line.view or "-"),
         Column(

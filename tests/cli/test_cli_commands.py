@@ -165,7 +165,7 @@ def test_fork_split_ref_and_rm(run: Run, home: Home) -> None:
     assert [line["count"] for line in run("ref", "ls", "drafts", "--json").json["refs"]] == [1]
     assert run("rm", "copy").code == 0
     assert run("log", "copy").code == 3
-    assert "copy  (not in the root)" in run("ls", "--all").out
+    assert "copy  (unlinked)" in run("ls", "--all").out
 
 
 @pytest.mark.parametrize(
