@@ -27,6 +27,9 @@ from mimeifs.store.storage import StoreLock
 log = logging.getLogger(__name__)
 
 RESTARTS = 3
+MAX_DEATHS = 5
+DEATH_SECONDS = 60
+"""More deaths of keeper and syncer than that in so many seconds are no accident: each successor would meet the same fault."""
 
 
 def serve(options: ServeOptions) -> int:
@@ -127,6 +130,7 @@ class _Supervisor:
     def _mind(self) -> int:
         """Wait for children until the node is gone; replace the others."""
         began = time.monotonic()
+        deaths: list[float] = []
         while True:
             pid, status = os.wait()
             name = self._children.pop(pid)
@@ -135,6 +139,14 @@ class _Supervisor:
                 return os.waitstatus_to_exitcode(status)
             code = os.waitstatus_to_exitcode(status)
             if name == "keeper" and code == 1 and time.monotonic() - began < 1:
+                self._ask(0, None)
+                self._finish()
+                return 1
+            deaths = [when for when in [*deaths, time.monotonic()] if when > time.monotonic() - DEATH_SECONDS]
+            if len(deaths) > MAX_DEATHS:
+                log.error(
+                    "the %s died %d times in %d s; giving up, what the journal holds is kept", name, len(deaths), DEATH_SECONDS
+                )
                 self._ask(0, None)
                 self._finish()
                 return 1
