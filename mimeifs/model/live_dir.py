@@ -191,27 +191,31 @@ class LiveDir(Inode):
         return inode if inode.kind is not Kind.LINK else self.tree.live.resolve_link(inode)
 
     def scan(self, after: bytes) -> Iterator[tuple[bytes, Node]]:
-        """See ``Node``; memory first, then what only the layers below know."""
+        """See ``Node``; memory first, then what only the layers below know. Names may come and go meanwhile."""
         if self._sorted is None:
             self._sorted = sorted(self.children)
         known = self._sorted
-        index = bisect_right(known, after)
         stored = iter(()) if self.complete else self._stored(after)
         pending = next(stored, None)
-        while index < len(known) or pending is not None:
-            if pending is None or (index < len(known) and known[index] <= pending[0]):
-                name = known[index]
+        index = bisect_right(known, after)
+        while True:
+            if index > len(known) or (index and known[index - 1] is not after):  # The list has changed between two names.
+                index = bisect_right(known, after)
+            if index < len(known) and (pending is None or known[index] <= pending[0]):
+                after = known[index]
                 index += 1
-                if pending is not None and pending[0] == name:
+                if pending is not None and pending[0] == after:
                     pending = next(stored, None)
-                inode = self.children.get(name)
-                if inode is not None:
-                    yield name, self._shown(inode)
-            else:
-                name, row = pending
+                inode = self.children.get(after)
+            elif pending is not None:
+                after, row = pending
                 pending = next(stored, None)
-                index += name not in self.children  # Adopting enters the name into the list that is being walked.
-                yield name, self._shown(self.children.get(name) or self.adopt(name, decode(row)))
+                inode = self.adopt(after, decode(row))
+                index = bisect_right(known, after)
+            else:
+                return
+            if inode is not None:
+                yield after, self._shown(inode)
 
     def _stored(self, after: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows of the layers below memory, in name order; overlay over base, without tombstones."""
