@@ -21,11 +21,12 @@ from mimeifs.model import records
 from mimeifs.model.comparing import Comparing
 from mimeifs.model.delegation import Right
 from mimeifs.model.identity import SigningKey
-from mimeifs.model.keeper import CallKind, Keeper, News, Taken
+from mimeifs.model.keeper import Keeper
 from mimeifs.model.live import Live
 from mimeifs.model.mimeis import Mimeis, Signer
 from mimeifs.model.names import WallTime
 from mimeifs.model.node import Who
+from mimeifs.model.orders import CallKind, News, Taken
 from mimeifs.model.references import References
 from mimeifs.model.transplant import Transplant
 from mimeifs.model.versions import Later, Versions

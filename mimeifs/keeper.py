@@ -14,7 +14,8 @@ import time
 from mimeifs.errors import CapacityError
 from mimeifs.home import Home
 from mimeifs.messages import END_SIGNAL, Announce, Go, Gone, Ready, Trouble, ignore_group_signals, receive_waiting, send
-from mimeifs.model.keeper import Keeper, News
+from mimeifs.model.keeper import Keeper
+from mimeifs.model.orders import News
 from mimeifs.store.database import open_database
 from mimeifs.store.journal import SEGMENT_SIZE
 from mimeifs.store.storage import drop_ballast, fill_ballast

@@ -10,7 +10,7 @@ import socket
 
 import msgspec
 
-from mimeifs.model.keeper import News
+from mimeifs.model.orders import News
 
 END_SIGNAL = signal.SIGUSR1
 """What ends a keeper: SIGTERM and SIGINT may come to the whole process group, and it must outlive the node."""

@@ -13,18 +13,15 @@ one; a version that cannot be taken is reported and its changes stay for the nex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import partial
 from typing import TypeVar
 
-import msgspec
-
 from mimeifs.errors import IntegrityError, MimeiError
-from mimeifs.ids import BlobId, MimeiId, RecordId
-from mimeifs.model import records, state
-from mimeifs.model.entry import Kind, TreeRoot, decode, decode_linked
 from mimeifs.model.fold import Fold, reap
 from mimeifs.model.identity import SigningKey
+from mimeifs.model.orders import CallKind, CutRequest, News, Taken, decode_cut, decode_prune, is_cut
+from mimeifs.model.pruning import prune
+from mimeifs.model.recording import Recorder, newest_version
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import U64, Database, MapGrown, Table
 from mimeifs.store.extents import ExtentMap
@@ -53,62 +50,6 @@ _PACK_END = b"pack end"
 BATCH_BYTES = 8 << 20
 MAPS_BYTES = 4 << 20
 START_POSITION = SEGMENT_SIZE + HEADER_SIZE
-
-
-class CallKind(IntEnum):
-    """What a CALL asks of the keeper."""
-
-    CUT = 1
-    """Take a version: a :class:`CutRequest`."""
-    RECORD = 2
-    """Keep a signed record: its bytes."""
-    REAP = 3
-    """The node has caught up with the fold at this position: U64."""
-    PRUNE = 4
-    """Drop the overlay below a directory: a :class:`PruneRequest`."""
-
-
-class CutRequest(msgspec.Struct, frozen=True, array_like=True):
-    """Take a version of a tree as it is at the request's position; ``label`` "" is none."""
-
-    tree: int
-    mimei: MimeiId
-    time_ns: int
-    memo: str
-    label: str
-
-
-class PruneRequest(msgspec.Struct, frozen=True, array_like=True):
-    """Forget everything under directory ``number``, and the link map's rows of ``tree`` unless it is 0, but the files in
-    ``keep``, which are open."""
-
-    number: int
-    tree: int
-    keep: tuple[int, ...]
-
-
-class Taken(msgspec.Struct, frozen=True, array_like=True):
-    """What came of a CUT. ``error`` is "" unless it failed; ``fresh`` is whether a new version was made."""
-
-    at: int
-    mimei: MimeiId
-    number: int
-    record: RecordId | None
-    fresh: bool
-    error: str = ""
-
-
-class News(msgspec.Struct, frozen=True, array_like=True):
-    """What the keeper has done. Everything before ``position`` is in LMDB; ``moved`` when a base changed."""
-
-    position: int
-    moved: bool = False
-    taken: tuple[Taken, ...] = ()
-    folded: tuple[int, ...] = ()
-
-
-decode_cut = msgspec.msgpack.Decoder(CutRequest).decode
-decode_prune = msgspec.msgpack.Decoder(PruneRequest).decode
 
 
 @dataclass(slots=True)
@@ -217,14 +158,14 @@ class Keeper:
 
     def _cut_waits(self, at: int, upto: int | None) -> bool:
         frame = self._frame(at, upto)
-        return frame is not None and _is_cut(frame[0])
+        return frame is not None and is_cut(frame[0])
 
     def _replay(self, overlay: Overlay, at: int, upto: int | None, batch: _Batch) -> int:
         """Apply frames up to the next CUT or the end of the batch; where it stopped."""
         end = at + BATCH_BYTES
         while at < end:
             frame = self._frame(at, upto)
-            if frame is None or _is_cut(frame[0]):
+            if frame is None or is_cut(frame[0]):
                 break
             payload, following = frame
             for operation in decode_operations(payload, following - len(payload)):
@@ -327,47 +268,18 @@ class Keeper:
 
     def _cut(self, overlay: Overlay, request: CutRequest, at: int) -> Taken:
         root, tree = Fold(overlay, self._maps, self._seal, request.tree, at).run()
+        recorder = Recorder(overlay, self._packs, self._device)
         newest = newest_version(overlay, request.mimei)
         if newest is not None and newest[2].root == root:
             number, record, _ = newest
         else:
-            number, record = self._record_version(overlay, request, root, tree)
+            number, record = recorder.record_version(request, root, tree)
         if request.label:
-            self._record_label(overlay, request, record)
+            recorder.record_label(request, record)
         return Taken(at, request.mimei, number, record, fresh=newest is None or newest[2].root != root)
 
     def _seal(self, row: FileRow, extents: ExtentMap) -> ContentRef:
         return seal(row, extents, self._journal, self._packs)
-
-    def _record_version(self, overlay: Overlay, request: CutRequest, root: BlobId, tree: TreeRoot) -> tuple[int, RecordId]:
-        mimei = request.mimei
-        heads = {RecordId(key[32:]): U64.unpack(value)[0] for key, value in overlay.scan(Table.HEADS, mimei)}
-        parents = tuple(sorted(heads))
-        rows = [version_row(overlay, mimei, number, record) for record, number in heads.items()]
-        number = 1 + max(heads.values(), default=0)
-        time_ns = records.next_time(request.time_ns, (row.time_ns for row in rows))
-        sequence = 1 + self._last_sequence(overlay, mimei)
-        version = records.Version(mimei, sequence, number, parents, root, tree.files, tree.size, time_ns, request.memo)
-        signed = records.sign(version, self._device)
-        self._packs.put_record(signed.data)
-        row = state.VersionRow(root, signed.signer, sequence, parents, tree.files, tree.size, time_ns, request.memo)
-        put_version(overlay, mimei, number, signed.id, row)
-        return number, signed.id
-
-    def _last_sequence(self, overlay: Overlay, mimei: MimeiId) -> int:
-        for _, value in overlay.scan_back(Table.VERSIONS, mimei):
-            row = state.decode_version(value)
-            if row.writer == self._device.key_id:
-                return row.sequence
-        return 0
-
-    def _record_label(self, overlay: Overlay, request: CutRequest, record: RecordId) -> None:
-        key = request.mimei + request.label.encode()
-        old = overlay.get(Table.LABELS, key)
-        sequence = 1 + (state.decode_label(old).sequence if old else 0)
-        label = records.Label(request.mimei, request.label, record, sequence, request.time_ns)
-        self._packs.put_record(records.sign(label, self._device).data)
-        overlay.put(Table.LABELS, key, state.encode(state.LabelRow(record, sequence, request.time_ns)))
 
     # Idle work
 
@@ -408,64 +320,3 @@ def _insist(work: Callable[[], T]) -> T:
             return work()
         except MapGrown:
             continue
-
-
-def _is_cut(payload: bytes) -> bool:
-    return payload[:2] == _CUT_HEAD
-
-
-_CUT_HEAD = bytes([9, CallKind.CUT])
-
-
-def put_version(overlay: Overlay, mimei: MimeiId, number: int, record: RecordId, row: state.VersionRow) -> None:
-    """Index a version whose record is stored, and make it a head in place of its parents."""
-    overlay.put(Table.VERSIONS, state.version_key(mimei, number, record), state.encode(row))
-    for parent in row.parents:
-        overlay.delete(Table.HEADS, mimei + parent)
-    overlay.put(Table.HEADS, mimei + record, U64.pack(number))
-
-
-def newest_version(overlay: Overlay, mimei: MimeiId) -> tuple[int, RecordId, state.VersionRow] | None:
-    """The version that is ``last``: highest number, then lowest digest."""
-    found: tuple[int, RecordId, state.VersionRow] | None = None
-    for key, value in overlay.scan_back(Table.VERSIONS, mimei):
-        number, record = state.split_version(key)
-        if found is not None and number != found[0]:
-            break
-        found = number, record, state.decode_version(value)
-    return found
-
-
-def version_row(overlay: Overlay, mimei: MimeiId, number: int, record: RecordId) -> state.VersionRow:
-    """The row of one version."""
-    return state.decode_version(overlay.get(Table.VERSIONS, state.version_key(mimei, number, record)) or b"")
-
-
-def prune(overlay: Overlay, request: PruneRequest) -> None:
-    """Carry out a :class:`PruneRequest`."""
-    waiting = [request.number]
-    while waiting:
-        key = U64.pack(waiting.pop())
-        for _, value in list(overlay.scan(Table.ENTRIES, key)):
-            entry = decode(value) if value else None
-            if entry is not None and entry.live and entry.kind is Kind.DIRECTORY:
-                waiting.append(entry.live)
-            elif entry is not None and entry.live:
-                _let_go(overlay, entry.live, request.keep)
-        overlay.clear(Table.ENTRIES, key)
-        overlay.delete(Table.DIRS, key)
-        overlay.delete(Table.PARENTS, key)
-    if request.tree:
-        prefix = state.tree_key(request.tree)
-        for _, value in list(overlay.scan(Table.LINKS, prefix)):
-            number = decode_linked(value).entry.live if value else 0
-            if number:
-                _let_go(overlay, number, request.keep)
-        overlay.clear(Table.LINKS, prefix)
-
-
-def _let_go(overlay: Overlay, number: int, keep: tuple[int, ...]) -> None:
-    if number in keep:
-        overlay.put(Table.ORPHANS, U64.pack(number), b"")
-    else:
-        overlay.drop_file(number)

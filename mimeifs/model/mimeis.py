@@ -16,10 +16,10 @@ from mimeifs.ids import KeyId, MimeiId, RecordId, show_mimei
 from mimeifs.model import records, state
 from mimeifs.model.entry import Entry, Kind, TreeRoot, decode, encode
 from mimeifs.model.identity import SigningKey
-from mimeifs.model.keeper import CallKind
 from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.node import Who
+from mimeifs.model.orders import CallKind
 from mimeifs.store import operations, prolly
 from mimeifs.store.database import U32, U64, Table
 from mimeifs.store.overlay import DirRow

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from mimeifs.errors import InvalidError, TooLargeError, UsageError
 from mimeifs.ids import ID_SIZE, MimeiId, RecordId, show_mimei
 from mimeifs.model import records, state
-from mimeifs.model.keeper import CallKind
 from mimeifs.model.live import Live
 from mimeifs.model.mimeis import Mimeis
+from mimeifs.model.orders import CallKind
 from mimeifs.model.versions import Versions
 from mimeifs.store import operations
 from mimeifs.store.database import Table

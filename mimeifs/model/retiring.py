@@ -13,10 +13,10 @@ from itertools import chain
 from mimeifs.model import state
 from mimeifs.model.entry import Entry, Kind, decode
 from mimeifs.model.inode import Inode
-from mimeifs.model.keeper import CallKind, PruneRequest
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.live_file import LiveFile
 from mimeifs.model.live_moves import lose_name
+from mimeifs.model.orders import CallKind, PruneRequest
 from mimeifs.store import operations, prolly
 from mimeifs.store.content import EMPTY
 from mimeifs.store.database import U64, Table

@@ -20,11 +20,11 @@ from mimeifs.model import live_moves, records, state
 from mimeifs.model.comparing import entry_at, split_path
 from mimeifs.model.entry import Entry, Kind, Link, LinkedInode, TreeRoot, View, encode_linked
 from mimeifs.model.grafting import Graft, linked_rows, plan_of
-from mimeifs.model.keeper import CallKind, Taken
 from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.node import Who
+from mimeifs.model.orders import CallKind, Taken
 from mimeifs.model.retiring import Retiring
 from mimeifs.model.versions import Later, VersionInfo, Versions
 from mimeifs.store import operations, prolly

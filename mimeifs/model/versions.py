@@ -13,7 +13,6 @@ from mimeifs.errors import CapacityError, ExistsError, NotFoundError
 from mimeifs.ids import BlobId, MimeiId, RecordId
 from mimeifs.model import records, state
 from mimeifs.model.entry import TreeRoot, decode_tree
-from mimeifs.model.keeper import CallKind, CutRequest, Taken
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.names import (
     RELEASE,
@@ -27,6 +26,7 @@ from mimeifs.model.names import (
     check_label,
     parse_version_name,
 )
+from mimeifs.model.orders import CallKind, CutRequest, Taken
 from mimeifs.model.past import Origin
 from mimeifs.store import operations
 from mimeifs.store.database import Table

@@ -1,0 +1,75 @@
+"""Orders: what the node asks of the keeper through the journal, and what it hears back.
+
+An order is the payload of a CALL operation, so it has its place in the order of all changes and survives a crash like
+them. Local to one node, so encoded with msgpack; the journal's format number covers it. Format page:
+``docs/format/journal.md``.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+from mimeifs.ids import MimeiId, RecordId
+from mimeifs.store.operations import Op
+
+
+class CallKind(IntEnum):
+    """What a CALL asks of the keeper."""
+
+    CUT = 1
+    """Take a version: a :class:`CutRequest`."""
+    RECORD = 2
+    """Keep a signed record: its bytes."""
+    REAP = 3
+    """The node has caught up with the fold at this position: U64."""
+    PRUNE = 4
+    """Drop the overlay below a directory: a :class:`PruneRequest`."""
+
+
+class CutRequest(msgspec.Struct, frozen=True, array_like=True):
+    """Take a version of a tree as it is at the request's position; ``label`` "" is none."""
+
+    tree: int
+    mimei: MimeiId
+    time_ns: int
+    memo: str
+    label: str
+
+
+class PruneRequest(msgspec.Struct, frozen=True, array_like=True):
+    """Forget everything under directory ``number``, and the link map's rows of ``tree`` unless it is 0, but the files in
+    ``keep``, which are open."""
+
+    number: int
+    tree: int
+    keep: tuple[int, ...]
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True):
+    """What came of a CUT. ``error`` is "" unless it failed; ``fresh`` is whether a new version was made."""
+
+    at: int
+    mimei: MimeiId
+    number: int
+    record: RecordId | None
+    fresh: bool
+    error: str = ""
+
+
+class News(msgspec.Struct, frozen=True, array_like=True):
+    """What the keeper has done. Everything before ``position`` is in LMDB; ``moved`` when a base changed."""
+
+    position: int
+    moved: bool = False
+    taken: tuple[Taken, ...] = ()
+    folded: tuple[int, ...] = ()
+
+
+decode_cut = msgspec.msgpack.Decoder(CutRequest).decode
+decode_prune = msgspec.msgpack.Decoder(PruneRequest).decode
+_CUT_HEAD = bytes([Op.CALL, CallKind.CUT])
+
+
+def is_cut(payload: bytes) -> bool:
+    """Whether a journal frame of this payload is a CUT, which stands alone in its frame."""
+    return payload[:2] == _CUT_HEAD
