@@ -6,6 +6,7 @@ sees between two calls of :meth:`Database.renew` is one moment of the store. The
 a transaction needs more room, never below it. Failure: a full disk raises ``CapacityError`` and leaves the last commit.
 """
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
 
 FORMAT = 1
 _SPARE = 128 << 20
+_FULL = 1 << 20
 _START = 256 << 20
 Transaction = Any
 U64 = struct.Struct(">Q")
@@ -132,9 +134,18 @@ class Database:
             transaction.abort()
             self._double()
             raise MapGrown from error
+        except lmdb.Error as error:
+            transaction.abort()
+            if os.strerror(errno.EIO) in str(error) and self._is_full():  # What LMDB says when a write was cut short.
+                raise CapacityError("no room for the store's index: free some space on its disk") from error
+            raise
         except BaseException:
             transaction.abort()
             raise
+
+    def _is_full(self) -> bool:
+        disk = os.statvfs(self.path)
+        return disk.f_bavail * disk.f_frsize < _FULL
 
     def _grow(self) -> None:
         """Keep room for a transaction in the map, which may grow only between transactions."""
@@ -197,6 +208,7 @@ def open_database(path: Path) -> Database:
     """
     try:
         env = _environment(path, max(_START, os.stat(path / "data.mdb").st_size + _SPARE))
+        env.reader_check()  # A reader that was killed would keep every page it saw from being used again.
         with env.begin() as transaction:
             found = transaction.get(b"format", db=env.open_db(b"meta", txn=transaction, create=False))
     except (lmdb.Error, OSError) as error:
