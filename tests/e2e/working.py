@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-SOME = (
+SOME = ("asyncio", "collections", "email", "importlib", "json", "logging", "unittest")
     "asyncio",
     "collections",
     "concurrent",
