@@ -90,7 +90,8 @@ class Node:
             try:
                 return call()
             except Cold as cold:
-                await trio.to_thread.run_sync(self.engine.blobs.fetch, cold.ids)
+                blobs = self.engine.blobs
+                await trio.to_thread.run_sync(blobs.fetch, blobs.want(cold.ids))
             except Later as later:
                 await self._replayed(later.at)
                 call = partial(later.proceed, self.engine.taken(later.at))

@@ -7,11 +7,15 @@ is spent, and going on means asking again from the last key delivered.
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import Final
 
 from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
-from mimeifs.store.interfaces import BlobSource
+from mimeifs.store.interfaces import BlobSource, Cold
 from mimeifs.store.prolly.node import Node, child_blob, child_rows, decode, decode_child
+
+_AHEAD: Final = 48
+"""How many nodes of about 4 KiB are named ahead: what one listing's reply holds, several times."""
 
 
 class Walk:
@@ -35,8 +39,12 @@ class Walk:
         self.node = self.child(node, index)
 
     def child(self, node: Node, index: int) -> Node:
-        """Fetch one child."""
-        return decode_child(self._source, node.level, node.keys[index], node.values[index])
+        """Fetch one child. ``Cold`` also names the children behind it, which will be needed next."""
+        try:
+            return decode_child(self._source, node.level, node.keys[index], node.values[index])
+        except Cold as cold:
+            following = map(child_blob, node.values[index + 1 : index + 1 + _AHEAD])
+            raise Cold((*cold.ids, *following)) from None
 
     def forward(self) -> bool:
         """Go to the next node of the level; False at the end."""
