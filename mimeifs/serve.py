@@ -130,7 +130,7 @@ class _Supervisor:
 
     def _mind(self) -> int:
         """Wait for children until the node is gone; replace the others."""
-        began = time.monotonic()
+        began = replaced = time.monotonic()
         deaths: list[float] = []
         while True:
             pid, status = os.wait()

@@ -11,19 +11,6 @@ import sysconfig
 from pathlib import Path
 
 SOME = ("asyncio", "collections", "email", "importlib", "json", "logging", "unittest")
-    "asyncio",
-    "collections",
-    "concurrent",
-    "ctypes",
-    "email",
-    "html",
-    "importlib",
-    "json",
-    "logging",
-    "re",
-    "unittest",
-    "xml",
-)
 STDLIB = Path(sysconfig.get_path("stdlib"))
 
 GIT = {
