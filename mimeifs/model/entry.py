@@ -184,23 +184,27 @@ def _xattrs(reader: Reader) -> tuple[tuple[bytes, bytes], ...]:
 def decode(data: bytes) -> Entry:
     """Inverse of :func:`encode`; raises ``IntegrityError`` for anything else."""
     try:
-        if data[0] == Kind.HARD:
+        if data[0] == _HARD_TAG:
             return Entry(Kind.HARD, link_id=_HARD.unpack(data)[1])
         tag, flags, mode, uid, gid, mtime, ctime, size = _HEAD.unpack_from(data)
         if mode > _MODE_MAX:
             raise IntegrityError("a directory entry has a mode that is none")
-        kind = Kind(tag)
-        if kind is Kind.FILE and flags <= (_CHUNKS if size else 0) and len(data) == _HEAD.size + (32 if size else 0):
+        kind = _KIND_OF[tag]
+        if kind is _FILE and flags <= (_CHUNKS if size else 0) and len(data) == _HEAD.size + (32 if size else 0):
             content = ContentRef(_KINDS[flags], BlobId(data[_HEAD.size :]), size) if size else EMPTY
             return Entry(kind, mode, uid, gid, mtime, ctime, size, content)
         found = _decode_rest(data, Entry(kind, mode, uid, gid, mtime, ctime, size), flags)
-    except (IndexError, struct.error, ValueError) as error:
+    except (LookupError, struct.error, ValueError) as error:
         raise IntegrityError("a directory entry is damaged") from error
     if encode(found) != data:
         raise IntegrityError("a directory entry is not in its one form")
     return found
 
 
+# Python 3.11 looks up members of an enumeration in Python code; a listing decodes an entry for every name.
+_KIND_OF = {kind.value: kind for kind in Kind}
+_FILE = Kind.FILE
+_HARD_TAG = Kind.HARD.value
 _KINDS = {0: ContentKind.BLOB, _CHUNKS: ContentKind.CHUNKS}
 
 

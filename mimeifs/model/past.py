@@ -27,6 +27,8 @@ PAST_BIT = 1 << 63
 RANK_BITS = 24
 _SELF = (1 << RANK_BITS) - 1
 _SPACE = 1 << 39
+_FILE = Kind.FILE
+_REGULAR = FILE_TYPE[Kind.FILE]
 
 ResolveLink = Callable[["PastDir", bytes, Link], Node]
 
@@ -167,11 +169,14 @@ class PastDir(Node):
         return self._child(name, found[0], decode(found[1]))
 
     def _child(self, name: bytes, rank: int, entry: Entry) -> Node:
-        if entry.kind is Kind.DIRECTORY:
+        kind = entry.kind
+        if kind is _FILE:
+            return PastLeaf(self.past.holder(self), rank, entry, 1, self.path_of(name))
+        if kind is Kind.DIRECTORY:
             return self.past.known_child(self, name, entry)
-        if entry.kind is Kind.LINK and entry.link is not None:
+        if kind is Kind.LINK and entry.link is not None:
             return self.past.resolve_link(self, name, entry.link)
-        if entry.kind is Kind.HARD:
+        if kind is Kind.HARD:
             return self._links().leaf_of(U64.pack(entry.link_id))
         return PastLeaf(self.past.holder(self), rank, entry, 1, self.path_of(name))
 
@@ -263,9 +268,10 @@ class PastLeaf(Node):
     def stat(self) -> Stat:
         """See ``Node``."""
         entry = self.entry
-        size = len(entry.target) if entry.kind is Kind.SYMLINK else entry.size
+        kind = entry.kind
+        size = entry.size if kind is _FILE or kind is not Kind.SYMLINK else len(entry.target)
         atime = entry.mtime_ns if entry.atime_ns is None else entry.atime_ns
-        mode = FILE_TYPE[entry.kind] | entry.mode
+        mode = (_REGULAR if kind is _FILE else FILE_TYPE[kind]) | entry.mode
         return Stat(self.ino, mode, self.nlink, entry.uid, entry.gid, entry.rdev, size, atime, entry.mtime_ns, entry.ctime_ns)
 
     def lookup(self, name: bytes) -> Node:
