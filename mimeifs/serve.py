@@ -27,7 +27,6 @@ from mimeifs.store.storage import StoreLock
 log = logging.getLogger(__name__)
 
 RESTARTS = 3
-PAUSE_SECONDS = 0.5
 MAX_DEATHS = 5
 DEATH_SECONDS = 60
 """More deaths of keeper and syncer than that in so many seconds are no accident: each successor would meet the same fault."""
@@ -130,7 +129,7 @@ class _Supervisor:
 
     def _mind(self) -> int:
         """Wait for children until the node is gone; replace the others."""
-        began = replaced = time.monotonic()
+        began = time.monotonic()
         deaths: list[float] = []
         while True:
             pid, status = os.wait()
@@ -152,9 +151,6 @@ class _Supervisor:
                 self._finish()
                 return 1
             log.error("the %s died (%d) and is replaced", name, code)
-            if time.monotonic() - replaced < PAUSE_SECONDS:
-                time.sleep(PAUSE_SECONDS)  # One that dies at once again is not to use up the machine.
-            replaced = time.monotonic()
             self._fork(name, self._keep_on if name == "keeper" else self._sync)
 
     def _finish(self) -> None:

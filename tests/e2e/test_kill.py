@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mimeifs.serve import MAX_DEATHS
 from tests.e2e import promising
 from tests.serving import PATIENCE, Served, serving
 
@@ -99,7 +100,7 @@ def test_what_was_fsynced_survives_the_death_of_the_node_which_is_started_again(
 @pytest.mark.parametrize("role", ["keeper", "syncer"])
 def test_the_service_goes_on_when_another_process_dies(role: str, served: Served, writer: Writer) -> None:
     writer.start()
-    for _ in range(6):
+    for _ in range(MAX_DEATHS):
         writer.more(30)
         node = served.pids()["node"]
         served.kill(role)
@@ -108,6 +109,21 @@ def test_the_service_goes_on_when_another_process_dies(role: str, served: Served
     writer.stop()
     (writer.directory / ".mimei" / "@after").mkdir()
     assert (writer.directory / ".mimei" / "@after" / "log").read_bytes() == (writer.directory / "log").read_bytes()
+    assert promising.kept(writer.directory, writer.notes) == []
+    check(served)
+
+
+@pytest.mark.parametrize("role", ["keeper", "syncer"])
+def test_the_service_ends_when_another_process_dies_again_and_again(role: str, served: Served, writer: Writer) -> None:
+    writer.start()
+    for _ in range(MAX_DEATHS + 1):
+        served.until(lambda: role in served.pids(), f"a {role}")
+        served.kill(role)
+    assert served.ended() == 1
+    assert "giving up" in served.tail()
+    assert not served.mounted
+    writer.stopped()
+    served.start()
     assert promising.kept(writer.directory, writer.notes) == []
     check(served)
 
