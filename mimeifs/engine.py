@@ -35,7 +35,7 @@ from mimeifs.store import operations
 from mimeifs.store.blobs import ResidentBlobReader
 from mimeifs.store.database import U64, Database, Table, open_database
 from mimeifs.store.interfaces import Cold
-from mimeifs.store.journal import JournalReader, JournalWriter
+from mimeifs.store.journal import JournalReader, JournalWriter, frame_key
 from mimeifs.store.packs import IndexRow
 from mimeifs.store.storage import StoreLock, create_storage
 
@@ -57,10 +57,10 @@ class Engine:
         storage = home.storage
         self.home = home
         self.database = database
-        self.journal = JournalWriter(storage.journal, first_segment)
+        key = _required(database, b"inode key")
+        self.journal = JournalWriter(storage.journal, first_segment, frame_key(key))
         self.reader = JournalReader(storage.journal)
         self.blobs = ResidentBlobReader(storage.packs, self._lookup, cache_bytes=CACHE_BYTES)
-        key = _required(database, b"inode key")
         author = KeyId(_required(database, b"author"))
         self.live = Live(database, self.journal, self.reader, self.blobs, clock, key)
         self.mimeis = Mimeis(self.live, Signer(author, device), randomness)

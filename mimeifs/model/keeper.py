@@ -30,6 +30,7 @@ from mimeifs.store.journal import (
     SEGMENT_SIZE,
     JournalReader,
     begun,
+    frame_key,
     retire,
     segments,
     sync,
@@ -69,7 +70,10 @@ class Keeper:
         self._storage = storage
         self._database = database
         self._device = device
-        self._journal = JournalReader(storage.journal)
+        secret = database.get(Table.META, b"inode key")
+        if secret is None:
+            raise IntegrityError("the store's index lacks its inode key; restore the home directory from a backup")
+        self._journal = JournalReader(storage.journal, frame_key(secret))
         stored = database.get(Table.META, _POSITION)
         self.position = U64.unpack(stored)[0] if stored else START_POSITION
         end = database.get(Table.META, _PACK_END)
@@ -98,9 +102,10 @@ class Keeper:
         for (number,) in {U64.unpack_from(key) for key, _ in self._database.scan(Table.EXTENTS, b"")}:
             self.edited[number] = self.position
         present = segments(self._storage.journal)
-        first = max([self.position // SEGMENT_SIZE, *(number + 1 for number in present)])
+        # A number that may have been in use never is again: what a crash left in the segment must not look new.
+        first = 1 + max([self.position // SEGMENT_SIZE, *present])
         _insist(partial(self._bury, first * SEGMENT_SIZE + HEADER_SIZE))
-        self._collect()
+        self._collect(self.position)
         self.acknowledged(self.position)
         return first
 
@@ -121,7 +126,7 @@ class Keeper:
         start = self.position
         batch = _insist(partial(self._advance, start, upto))
         if self.position != start:
-            self._collect()
+            self._collect(self.position)
         return News(self.position, batch.moved, tuple(batch.taken), tuple(batch.folded))
 
     def _advance(self, start: int, upto: int | None) -> _Batch:
@@ -212,13 +217,13 @@ class Keeper:
                 self._named.add(number)
             sync(self._journal.fd(number))
 
-    def _collect(self) -> None:
-        """Note which segments nothing points into any more."""
+    def _collect(self, heard: int) -> None:
+        """Note which segments nothing points into any more; the node knows when it has heard of position ``heard``."""
         for number in segments(self._storage.journal):
             if number >= self.position // SEGMENT_SIZE:
                 break
             if number not in self._freed and not any(self._database.get(Table.SEGMENTS, U64.pack(number)) or b""):
-                self._freed[number] = self.position
+                self._freed[number] = heard
 
     def acknowledged(self, position: int) -> None:
         """The node has heard of everything up to ``position`` and reads no extent that was dropped before."""
@@ -287,7 +292,8 @@ class Keeper:
         """Seal files last written before position ``before``, until ``budget`` bytes were read."""
         idle = [number for number, at in self.edited.items() if at < before]
         moved = bool(idle) and _insist(partial(self._seal_some, idle, budget))
-        self._collect()
+        # The node may have heard of this position before the seal: only a later one says that it knows.
+        self._collect(self.position + 1)
         return News(self.position, moved)
 
     def _seal_some(self, numbers: list[int], budget: int) -> bool:

@@ -1,6 +1,7 @@
 """The journal: the one ordered stream of changes from the node to the keeper.
 
-A *frame* is atomic: payload length (u32), checksum (u64, the first 8 bytes of BLAKE3 over position and payload), payload.
+A *frame* is atomic: payload length (u32), checksum (u64, the first 8 bytes of keyed BLAKE3 over position and payload),
+payload. The key is the store's secret, so that nobody who writes to a file can have his bytes taken for a frame.
 A payload is a sequence of :mod:`operations <mimeifs.store.operations>`; a WRITE, whose data reaches to the frame's end,
 is the last. Frames lie in *segments* of ``SEGMENT_SIZE`` bytes, preallocated, each opening with a header; a position (LSN)
 is ``segment number * SEGMENT_SIZE + offset``. A frame never crosses segments; an END frame sends the reader on.
@@ -32,6 +33,7 @@ _FRAME = struct.Struct("<I8s")
 _END = 0xFFFFFFFF
 HEADER_SIZE = 32
 FRAME_SIZE = _FRAME.size
+NO_KEY = bytes(32)
 
 
 def segment_path(directory: Path, number: int) -> Path:
@@ -39,8 +41,13 @@ def segment_path(directory: Path, number: int) -> Path:
     return directory / f"{number:012x}.seg"
 
 
-def _checksum(at: int, *pieces: bytes) -> bytes:
-    state = blake3(at.to_bytes(8, "little"))
+def frame_key(secret: bytes) -> bytes:
+    """The key of the checksums, from the store's secret."""
+    return blake3(b"mimeifs journal frames", key=secret).digest()
+
+
+def _checksum(key: bytes, at: int, *pieces: bytes) -> bytes:
+    state = blake3(at.to_bytes(8, "little"), key=key)
     for piece in pieces:
         state.update(piece)
     return state.digest(length=8)
@@ -53,10 +60,11 @@ def _no_room(error: OSError) -> CapacityError | OSError:
 
 
 class JournalWriter:
-    """Appends frames; used by the node only."""
+    """Appends frames; used by the node only. ``first_segment`` must be a number that never was."""
 
-    def __init__(self, directory: Path, first_segment: int) -> None:
+    def __init__(self, directory: Path, first_segment: int, key: bytes = NO_KEY) -> None:
         self._directory = directory
+        self._key = key
         self._fd = -1
         self._base = 0
         self._offset = SEGMENT_SIZE
@@ -82,7 +90,7 @@ class JournalWriter:
             self._roll()
         offset = self._offset
         at = self._base + offset
-        frame = (_FRAME.pack(size, _checksum(at, *pieces)), *pieces)
+        frame = (_FRAME.pack(size, _checksum(self._key, at, *pieces)), *pieces)
         try:
             written = os.pwritev(self._fd, frame, offset)
         except OSError as error:
@@ -98,7 +106,7 @@ class JournalWriter:
         try:
             if self._fd >= 0:
                 at = self.position
-                os.pwrite(self._fd, _FRAME.pack(_END, _checksum(at, b"end")), self._offset)
+                os.pwrite(self._fd, _FRAME.pack(_END, _checksum(self._key, at, b"end")), self._offset)
         except OSError as error:
             os.close(fd)
             segment_path(self._directory, number).unlink()
@@ -114,17 +122,18 @@ class JournalWriter:
         """A descriptor of segment ``number``, made from a spare one where there is one: its blocks are written already, which
         makes syncing what comes into them nearly twice as quick."""
         path = segment_path(self._directory, number)
-        spare = next(iter(spares(self._directory)), None)
-        fd = os.open(spare or path, os.O_RDWR | os.O_CLOEXEC | (0 if spare else os.O_CREAT | os.O_TRUNC), 0o600)
-        try:
-            if not spare:
-                os.posix_fallocate(fd, 0, SEGMENT_SIZE)
-            os.pwrite(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
-            if spare:
+        for spare in spares(self._directory):
+            with suppress(FileNotFoundError):  # The keeper may need the room and remove it at any moment.
                 spare.rename(path)
+                break
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # The header comes before all else: from then on readers of the spare's old number are told.
+            os.pwrite(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
+            os.posix_fallocate(fd, 0, SEGMENT_SIZE)
         except OSError as error:
             os.close(fd)
-            (spare or path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             raise _no_room(error) from error
         return fd
 
@@ -138,8 +147,9 @@ class JournalWriter:
 class JournalReader:
     """Reads journal bytes back: frames in order for the keeper, pieces of written data for everybody."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, key: bytes = NO_KEY) -> None:
         self._directory = directory
+        self._key = key
         self._fds: dict[int, int] = {}
 
     def fd(self, number: int) -> int:
@@ -152,26 +162,29 @@ class JournalReader:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise IntegrityError(f"journal segment {path.name} is missing") from None
-        head = os.pread(fd, _HEADER.size, 0)
-        if len(head) == _HEADER.size:
-            magic, version, stored = _HEADER.unpack(head)
-            if magic == _MAGIC and version != FORMAT:
-                os.close(fd)
-                raise UnknownFormatError(f"journal segment has format {version}, this program knows {FORMAT}")
-            if magic == _MAGIC and stored == number:
-                if len(self._fds) >= MAX_OPEN:
-                    self.forget(next(iter(self._fds)))
-                self._fds[number] = fd
-                return fd
-        os.close(fd)
-        raise IntegrityError(f"journal segment {path.name} has no valid header")
+        try:
+            stored = _number(os.pread(fd, _HEADER.size, 0))
+            if stored != number:
+                raise IntegrityError(f"journal segment {path.name} has no valid header")
+        except BaseException:
+            os.close(fd)
+            raise
+        if len(self._fds) >= MAX_OPEN:
+            self.forget(next(iter(self._fds)))
+        self._fds[number] = fd
+        return fd
 
     def read(self, address: int, length: int) -> bytes:
-        """``length`` written bytes at ``address``."""
+        """``length`` written bytes at ``address``. Raises ``IntegrityError`` when the segment was freed, also when it is in
+        use again: what a reader is behind with is never taken for what it wanted."""
         number, offset = divmod(address, SEGMENT_SIZE)
-        data = os.pread(self.fd(number), length, offset)
+        fd = self.fd(number)
+        data = os.pread(fd, length, offset)
         if len(data) != length:
             raise IntegrityError(f"journal segment {number} ends before position {address + length}")
+        if _number(os.pread(fd, _HEADER.size, 0)) != number:
+            self.forget(number)
+            raise IntegrityError(f"journal segment {number} was freed while it was read")
         return data
 
     def frame(self, at: int) -> tuple[bytes, int] | None:
@@ -179,12 +192,12 @@ class JournalReader:
         number, offset = divmod(at, SEGMENT_SIZE)
         fd = self.fd(number)
         size, checksum = _FRAME.unpack(os.pread(fd, FRAME_SIZE, offset).ljust(FRAME_SIZE, b"\0"))
-        if size == _END and checksum == _checksum(at, b"end"):
+        if size == _END and checksum == _checksum(self._key, at, b"end"):
             return b"", (number + 1) * SEGMENT_SIZE + HEADER_SIZE
         if not size or size > MAX_PAYLOAD or offset + FRAME_SIZE + size > SEGMENT_SIZE:
             return None
         payload = os.pread(fd, size, offset + FRAME_SIZE)
-        if len(payload) != size or checksum != _checksum(at, payload):
+        if len(payload) != size or checksum != _checksum(self._key, at, payload):
             return None
         return payload, at + FRAME_SIZE + size
 
@@ -200,13 +213,30 @@ class JournalReader:
             self.forget(number)
 
 
+def _number(head: bytes) -> int | None:
+    """The number in a segment's header, ``None`` when it is no header. Raises ``UnknownFormatError``."""
+    if len(head) != _HEADER.size:
+        return None
+    magic, version, number = _HEADER.unpack(head)
+    if magic != _MAGIC:
+        return None
+    if version != FORMAT:
+        raise UnknownFormatError(f"journal segment has format {version}, this program knows {FORMAT}")
+    return int(number)
+
+
 def begun(directory: Path, number: int) -> bool:
-    """Whether segment ``number`` is there with its header; a crash can leave one without, and nothing was in it then."""
+    """Whether segment ``number`` is there with its header.
+
+    A crash can leave it without one, or with that of the spare it was: then nothing that was synced is in it.
+    """
     try:
         with segment_path(directory, number).open("rb") as file:
-            return any(file.read(_HEADER.size))
+            head = file.read(_HEADER.size)
     except FileNotFoundError:
         return False
+    stored = _number(head)
+    return any(head) if stored is None else stored >= number
 
 
 def segments(directory: Path) -> list[int]:
@@ -231,7 +261,7 @@ def spares(directory: Path) -> list[Path]:
 def retire(directory: Path, number: int) -> None:
     """Free a segment that nothing points into and nobody reads: a few are kept as spares, the others are unlinked.
 
-    Frames left in a spare are no danger: their checksums cover another position.
+    Frames left in a spare are no danger: their checksums cover another position, and numbers are never used again.
     """
     path = segment_path(directory, number)
     if len(spares(directory)) < MAX_SPARES:

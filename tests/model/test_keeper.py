@@ -13,6 +13,7 @@ from mimeifs.errors import CapacityError
 from mimeifs.model.node import Change
 from mimeifs.model.versions import Later
 from mimeifs.store import database as databases
+from mimeifs.store.journal import segments
 from tests.model.conftest import WHO, Local, walk
 
 ENDED = 77
@@ -247,3 +248,38 @@ def facts(local, top):
 
     walk(top)
     return found
+
+
+def test_a_segment_emptied_by_a_seal_is_freed_when_the_node_knows_of_the_seal(used, monkeypatch):
+    top = used.present(used.mimei_id)
+    file = used.run(lambda: top.create(b"f", 0o644, WHO))
+    used.run(lambda: file.write(0, b"x" * 1000))
+    used.engine.journal._roll()
+    used.run(lambda: top.create(b"g", 0o644, WHO))
+    keeper, directory = used.running.keeper, used.home.storage.journal
+    before = segments(directory)
+    assert len(before) == 2
+    news = keeper.seal_idle(keeper.position + 1, 1 << 30)
+    keeper.acknowledged(news.position)  # It had heard of that position already, and not yet of the seal.
+    assert segments(directory) == before
+    assert file.read(0, 10) == b"x" * 10
+    used.engine.heard(news)
+    used.run(lambda: top.create(b"h", 0o644, WHO))
+    assert segments(directory) == before[1:]
+    assert file.read(0, 2000) == b"x" * 1000
+
+
+def test_a_segment_stays_as_long_as_a_file_needs_it(used):
+    top = used.present(used.mimei_id)
+    file = used.run(lambda: top.create(b"f", 0o644, WHO))
+    used.run(lambda: file.write(0, b"x" * 1000))
+    for _ in range(3):
+        used.engine.journal._roll()
+        used.run(lambda: file.set(Change(mode=0o600)))
+    first = segments(used.home.storage.journal)[0]
+    used.crash()
+    assert segments(used.home.storage.journal)[0] == first
+    used.backup(used.mimei_id)
+    used.running.settle()
+    assert len(segments(used.home.storage.journal)) == 1
+    assert used.tree(used.present(used.mimei_id)) == {b"f": b"x" * 1000}

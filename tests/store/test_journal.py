@@ -18,8 +18,11 @@ from mimeifs.store.journal import (
     JournalReader,
     JournalWriter,
     begun,
+    frame_key,
+    retire,
     segment_path,
     segments,
+    spares,
 )
 
 SMALL = 1 << 16
@@ -142,6 +145,53 @@ def test_a_segment_that_a_crash_left_without_header_has_not_begun(tmp_path, smal
     assert segments(tmp_path) == [1, 3]
 
 
+def test_a_spare_that_a_crash_left_with_its_old_header_has_not_begun(tmp_path, small):
+    appended(tmp_path, PAYLOADS)
+    segment_path(tmp_path, 1).rename(segment_path(tmp_path, 5))
+    assert not begun(tmp_path, 5)
+    segment_path(tmp_path, 5).write_bytes(b"garbage!" * 10)
+    assert begun(tmp_path, 5), "damage is for the reader to tell"
+
+
+def test_a_segment_in_use_again_is_not_read_as_what_it_was(tmp_path, small, reader):
+    (at,) = appended(tmp_path, [b"old bytes"])
+    assert reader.read(at + FRAME_SIZE, 3) == b"old"
+    retire(tmp_path, 1)
+    appended(tmp_path, [b"new bytes"], first=2)
+    for _ in range(2):
+        with pytest.raises(IntegrityError):
+            reader.read(at + FRAME_SIZE, 3)
+
+
+def test_a_spare_that_is_removed_at_that_moment_is_not_missed(tmp_path, small, monkeypatch):
+    appended(tmp_path, PAYLOADS)
+    retire(tmp_path, 1)
+    gone = list(spares(tmp_path))
+    gone[0].unlink()
+    monkeypatch.setattr(journal, "spares", lambda directory: gone)
+    at = appended(tmp_path, PAYLOADS, first=2)[0]
+    assert stream(tmp_path, at)[0] == PAYLOADS
+
+
+def test_bytes_written_to_a_file_are_never_taken_for_a_frame(tmp_path, small):
+    """Somebody who knows the format and the place puts frames into a file; a crash and a spare bring them to the tail."""
+    forged = JournalWriter(tmp_path, 2)
+    forged.append(b"x")
+    forged.append(b"forged")
+    forged.close()
+    segment_path(tmp_path, 2).rename(tmp_path / "000000000001.spare")
+    key = frame_key(b"s" * 32)
+    writer = JournalWriter(tmp_path, 2, key)
+    at = writer.append(b"x")
+    writer.close()
+    assert b"forged" in segment_path(tmp_path, 2).read_bytes()
+    reader = JournalReader(tmp_path, key)
+    payload, following = reader.frame(at)
+    assert payload == b"x"
+    assert reader.frame(following) is None
+    reader.close()
+
+
 def test_another_format_is_refused_with_both_numbers(tmp_path, small, reader):
     appended(tmp_path, PAYLOADS)
     path = segment_path(tmp_path, 1)
@@ -231,16 +281,19 @@ def test_a_forgotten_segment_is_opened_again(tmp_path, small, reader):
     assert reader.read(at + FRAME_SIZE, 1) == b"x"
 
 
-def test_the_vectors_of_the_format_page(tmp_path, reader):
+def test_the_vectors_of_the_format_page(tmp_path):
     vectors = json.loads((Path(__file__).parent.parent / "data" / "journal" / "vectors.json").read_text())
     raw, number = bytes.fromhex(vectors["segment"]), vectors["number"]
     segment_path(tmp_path, number).write_bytes(raw)
+    key = frame_key(bytes.fromhex(vectors["secret"]))
+    reader = JournalReader(tmp_path, key)
     for frame in vectors["frames"]:
         payload, following = reader.frame(frame["at"])
         assert payload.hex() == frame["payload"]
     assert following == vectors["end"]
     assert reader.frame(following) == (b"", (number + 1) * journal.SEGMENT_SIZE + HEADER_SIZE)
-    writer = JournalWriter(tmp_path, number)
+    reader.close()
+    writer = JournalWriter(tmp_path, number, key)
     for frame in vectors["frames"]:
         assert writer.append(bytes.fromhex(frame["payload"])) == frame["at"]
     writer._roll()

@@ -8,6 +8,8 @@ from blake3 import blake3
 HERE = Path(__file__).parent
 SEGMENT = 32 << 20
 NUMBER = 3
+SECRET = bytes(range(32))
+KEY = blake3(b"mimeifs journal frames", key=SECRET).digest()
 
 
 def little(value: int, width: int) -> bytes:
@@ -15,7 +17,7 @@ def little(value: int, width: int) -> bytes:
 
 
 def frame(at: int, payload: bytes) -> bytes:
-    return little(len(payload), 4) + blake3(little(at, 8) + payload).digest()[:8] + payload
+    return little(len(payload), 4) + blake3(little(at, 8) + payload, key=KEY).digest()[:8] + payload
 
 
 def main() -> None:
@@ -52,8 +54,15 @@ def main() -> None:
         frames.append({"at": at, "payload": payload.hex()})
         segment += frame(at, payload)
     at = NUMBER * SEGMENT + len(segment)
-    segment += b"\xff" * 4 + blake3(little(at, 8) + b"end").digest()[:8]
-    vectors = {"number": NUMBER, "segment": segment.hex(), "frames": frames, "end": at, "operations": rows}
+    segment += b"\xff" * 4 + blake3(little(at, 8) + b"end", key=KEY).digest()[:8]
+    vectors = {
+        "secret": SECRET.hex(),
+        "number": NUMBER,
+        "segment": segment.hex(),
+        "frames": frames,
+        "end": at,
+        "operations": rows,
+    }
     (HERE / "vectors.json").write_text(json.dumps(vectors, indent=1) + "\n")
 
 
