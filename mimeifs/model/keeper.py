@@ -81,6 +81,7 @@ class Keeper:
         self._packs = PackWriter(storage.packs, PackEnd.decode(end) if end else START, self._lookup)
         self._maps = RecentNodes(self._packs, room=MAPS_BYTES)
         self._freed: dict[int, int] = {}
+        self._first = True
         self._named: set[int] = set()
         self.edited: dict[int, int] = {}
 
@@ -127,7 +128,7 @@ class Keeper:
         batch = _insist(partial(self._advance, start, upto))
         if self.position != start:
             self._collect(self.position)
-        return News(self.position, batch.moved, tuple(batch.taken), tuple(batch.folded))
+        return News(self.position, self._moved(batch.moved), tuple(batch.taken), tuple(batch.folded))
 
     def _advance(self, start: int, upto: int | None) -> _Batch:
         batch = _Batch()
@@ -294,7 +295,12 @@ class Keeper:
         moved = bool(idle) and _insist(partial(self._seal_some, idle, budget))
         # The node may have heard of this position before the seal: only a later one says that it knows.
         self._collect(self.position + 1)
-        return News(self.position, moved)
+        return News(self.position, self._moved(moved))
+
+    def _moved(self, moved: bool) -> bool:
+        """Whether the news must say so. The first always does: a keeper that died may have moved bases and not said it."""
+        first, self._first = self._first, False
+        return moved or first
 
     def _seal_some(self, numbers: list[int], budget: int) -> bool:
         done: list[int] = []

@@ -10,6 +10,7 @@ import pytest
 from mimeifs.clock import CountingRandomness
 from mimeifs.engine import LocalEngine
 from mimeifs.errors import CapacityError
+from mimeifs.model.keeper import Keeper
 from mimeifs.model.node import Change
 from mimeifs.model.versions import Later
 from mimeifs.store import database as databases
@@ -283,3 +284,19 @@ def test_a_segment_stays_as_long_as_a_file_needs_it(used):
     used.running.settle()
     assert len(segments(used.home.storage.journal)) == 1
     assert used.tree(used.present(used.mimei_id)) == {b"f": b"x" * 1000}
+
+
+def test_what_a_keeper_did_and_did_not_tell_its_successor_tells(used):
+    top = used.present(used.mimei_id)
+    file = used.run(lambda: top.create(b"f", 0o644, WHO))
+    used.run(lambda: file.write(0, b"x" * 1000))
+    used.run(lambda: top.create(b"g", 0o644, WHO))
+    keeper = used.running.keeper
+    keeper.seal_idle(keeper.position + 1, 1 << 30)
+    keeper.close()
+    used.running.keeper = Keeper(used.home.storage, used.running.database, used.home.device())
+    used.engine.journal._roll()
+    used.engine.live.reader.close()
+    used.run(lambda: top.create(b"h", 0o644, WHO))
+    assert len(segments(used.home.storage.journal)) == 1
+    assert file.read(0, 2000) == b"x" * 1000
