@@ -20,7 +20,7 @@ PATIENCE = 30.0
 """Seconds that starting or ending may take."""
 
 LIFE = 280
-"""Seconds after which a daemon is killed, whatever it does."""
+"""Seconds after which a daemon is killed, whatever it does; a little less than a test may take."""
 
 MIMEI = (sys.executable, "-m", "mimeifs")
 
@@ -34,6 +34,7 @@ class Served:
         self.mount = folder / "mnt"
         self.log = folder / "log"
         self.options = options
+        self.life = LIFE
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ class Served:
                 stderr=log,
                 start_new_session=True,
             )
-        command = f"sleep {LIFE}; kill -9 -- -{self._process.pid}"
+        command = f"sleep {self.life}; kill -9 -{self._process.pid}"
         self._watchdog = subprocess.Popen(["sh", "-c", command], start_new_session=True)
 
     def _ready(self) -> bool:

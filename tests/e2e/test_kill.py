@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,28 @@ def test_a_daemon_that_is_asked_to_end_while_it_starts_does_so(served: Served) -
         served.until(lambda processes=processes: len(served.group()) >= processes, "some processes are there")
         assert served.end() == 0
         assert not served.mounted
+
+
+def test_files_without_a_name_are_gone_after_a_death_and_leave_nothing(served: Served) -> None:
+    present = served.mimei("work")
+    (present / "sealed").write_bytes(os.urandom(100_000))
+    (present / ".mimei" / "@v").mkdir()
+    opened = []
+    for name in ("new", "sealed"):
+        file = (present / name).open("ab", buffering=0)
+        file.write(os.urandom(200_000))
+        (present / name).unlink()
+        file.write(os.urandom(200_000))
+        os.fsync(file.fileno())
+        opened.append(file)
+    served.kill_everything()
+    for file in opened:
+        with suppress(OSError):
+            file.close()
+    served.start()
+    assert os.listdir(present) == []
+    assert (present / ".mimei" / "@v" / "sealed").stat().st_size == 100_000
+    check(served)
 
 
 def test_an_interrupt_to_the_whole_group_ends_cleanly(served: Served, writer: Writer) -> None:

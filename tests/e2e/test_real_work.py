@@ -18,6 +18,8 @@ from tests.serving import Served, serving
 
 pytestmark = pytest.mark.mount
 
+SLOW_SECONDS = 1500
+
 
 class Keeping:
     """A MiMei, its versions, and the copies that were saved when they were taken."""
@@ -117,6 +119,10 @@ def test_real_programs_work_and_every_version_stays_what_it_was(keeping: Keeping
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(SLOW_SECONDS)
 def test_the_whole_standard_library_and_every_version_stays_what_it_was(keeping: Keeping) -> None:
-    work(keeping, (), 1500)
+    keeping.served.life = SLOW_SECONDS
+    assert keeping.served.end() == 0
+    keeping.served.start()
+    work(keeping, working.whole_library(), 1500)
     prove(keeping)

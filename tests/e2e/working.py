@@ -52,13 +52,15 @@ def run(*words: object, at: Path) -> str:
     return done.stdout
 
 
+def whole_library() -> tuple[str, ...]:
+    """All there is in the standard library; what was installed into it is not part of it."""
+    return tuple(sorted(name for name in os.listdir(STDLIB) if name not in ("site-packages", "dist-packages")))
+
+
 def copy_library(at: Path, *, names: tuple[str, ...]) -> int:
-    """Copy packages of the standard library in, ``()`` for all of it; how many files."""
+    """Copy parts of the standard library in; how many files."""
     (at / "lib").mkdir()
-    if names:
-        run("cp", "-a", *(STDLIB / name for name in names), at / "lib", at=at)
-    else:
-        run("cp", "-a", f"{STDLIB}/.", at / "lib", at=at)
+    run("cp", "-a", *(STDLIB / name for name in names), at / "lib", at=at)
     return sum(len(files) for _, _, files in os.walk(at / "lib"))
 
 

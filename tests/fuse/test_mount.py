@@ -1,21 +1,26 @@
 """A mount as a whole: how it begins, how it ends, and what is durable then."""
 
+import errno
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from mimeifs.errors import InvalidError
 from mimeifs.fuse.mount import MountOptions, mounted_device, parse_options
+from tests.fuse.system_calls import refused
 from tests.serving import Served, serving
 
 ENDINGS: dict[str, Callable[[Served], int]] = {
     "SIGTERM": lambda served: served.end(signal.SIGTERM),
     "SIGINT": lambda served: served.end(signal.SIGINT),
     "fusermount3 -u": lambda served: (served.unmount(), served.ended())[1],
+    "mimei umount": lambda served: (served.command("umount", str(served.mount)), served.ended())[1],
 }
 
 
@@ -81,6 +86,60 @@ def test_home_and_mount_point_may_have_odd_names(tmp_path: Path) -> None:
         served.mimei("work")
         assert served.end() == 0
         assert not served.mounted
+
+
+@pytest.mark.mount
+def test_a_dead_mount_is_taken_away_by_umount(tmp_path: Path) -> None:
+    with serving(tmp_path / "s") as served:
+        served.kill_everything()
+        assert served.mounted
+        served.command("umount", str(served.mount))
+        assert not served.mounted
+
+
+@pytest.mark.mount
+def test_mounted_read_only_everything_is_refused_and_read(tmp_path: Path) -> None:
+    with serving(tmp_path / "s") as served:
+        (served.mimei("work") / "f").write_bytes(b"x")
+        assert served.end() == 0
+        served.options = ("-o", "ro")
+        served.start()
+        assert (served.mount / "work" / "f").read_bytes() == b"x"
+        with refused(errno.EROFS):
+            (served.mount / "work" / "f").write_bytes(b"y")
+        with refused(errno.EROFS):
+            (served.mount / "work" / ".mimei" / "@v").mkdir()
+        assert served.end() == 0
+
+
+@pytest.mark.mount
+def test_mounted_without_attributes_there_are_none(tmp_path: Path) -> None:
+    with serving(tmp_path / "s", options=("-o", "noxattr")) as served:
+        present = served.mimei("work")
+        (present / "f").write_bytes(b"x")
+        with refused(errno.EOPNOTSUPP):
+            os.setxattr(present / "f", "user.a", b"1")
+        assert served.end() == 0
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+@pytest.mark.parametrize("options", [(), ("--allow-other",)])
+def test_others_are_let_in_only_when_allowed_and_then_by_modes(options: tuple[str, ...]) -> None:
+    with TemporaryDirectory() as folder, serving(Path(folder) / "s", options=options) as served:
+        for path in (Path(folder), served.folder):
+            path.chmod(0o755)
+        present = served.mimei("work")
+        for name, mode in (("public", 0o644), ("private", 0o600)):
+            (present / name).write_text(name)
+            (present / name).chmod(mode)
+        read = {
+            name: subprocess.run(["cat", present / name], user=65534, capture_output=True) for name in ("public", "private")
+        }
+        assert read["public"].stdout == (b"public" if options else b"")
+        assert read["private"].returncode != 0
+        assert read["private"].stdout == b""
+        assert served.end() == 0
 
 
 def test_mount_options_are_parsed() -> None:
