@@ -40,7 +40,7 @@ class Chilled:
 class Lagging:
     def __init__(self, home, clock, randomness):
         self._lock = StoreLock(home.storage)
-        device = home.device()
+        self.home, device = home, home.device()
         self.node_database = open_database(home.storage.index)
         self.keeper_database = Database(home.storage.index, self.node_database._env)
         self.keeper = Keeper(home.storage, self.keeper_database, device)
@@ -75,6 +75,14 @@ class Lagging:
 
     def seal_idle(self, before, budget):
         self.unheard.append(self.keeper.seal_idle(before, budget))
+
+    def replace_keeper(self):
+        """The keeper dies with news untold; its successor says where it goes on."""
+        self.keeper.close()
+        self.unheard.clear()
+        self.keeper_database.renew()
+        self.keeper = Keeper(self.home.storage, self.keeper_database, self.home.device())
+        self.unheard.append(self.keeper.advance(self.keeper.position))
 
     def hear(self):
         if self.unheard:

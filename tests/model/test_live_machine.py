@@ -487,13 +487,26 @@ class Machine(RuleBasedStateMachine):
     def finish_cuts(self):
         while self.cuts and self.cuts[0][0].at < self.local.engine.live.position:
             later, snapshot = self.cuts.pop(0)
-            info = later.proceed(self.local.engine.taken(later.at))
+            taken = self.local.engine.taken(later.at)
+            if taken is None:
+                with pytest.raises(errors.CapacityError, match="the keeper ended"):
+                    later.proceed(None)
+                self.note_version(snapshot)
+                continue
+            info = later.proceed(taken)
             if self.newest and flat(self.versions[self.newest]) == flat(snapshot):
                 assert info.number == self.newest
             else:
                 assert info.number == self.newest + 1
             self.newest = info.number
             self.versions[info.number] = snapshot
+
+    def note_version(self, snapshot):
+        """A version that nobody was told of."""
+        if not self.newest or flat(snapshot) != flat(self.versions[self.newest]):
+            self.newest += 1
+            self.versions[self.newest] = snapshot
+        assert self.local.engine.versions.last(self.mimei).number >= self.newest
 
     def check_versions(self):
         for number, snapshot in self.versions.items():
@@ -555,7 +568,7 @@ class Machine(RuleBasedStateMachine):
 
     # The keeper
 
-    @rule(act=st.sampled_from(["replay", "hear", "seal", "evict"]), share=st.floats(0, 1))
+    @rule(act=st.sampled_from(["replay", "hear", "seal", "evict", "replace"]), share=st.floats(0, 1))
     def keeper(self, act, share):
         match act:
             case "replay":
@@ -568,6 +581,8 @@ class Machine(RuleBasedStateMachine):
                 self.local.seal_idle(position - int(share * 10_000), 1 if share < 0.5 else 1 << 30)
             case "evict":
                 self.evict()
+            case "replace":
+                self.local.replace_keeper()
 
     def replay(self, share):
         ahead = [at for at in [*self.positions, self.local.end] if at > self.local.keeper.position]
@@ -599,12 +614,8 @@ class Machine(RuleBasedStateMachine):
         self.handles = []
         cuts, self.cuts = self.cuts, []
         self.open()
-        for later, snapshot in cuts:
-            newest = self.local.engine.versions.last(self.mimei)
-            if flat(snapshot) != flat(self.versions.get(self.newest, snapshot)) or not self.newest:
-                self.newest += 1
-                self.versions[self.newest] = snapshot
-            assert newest.number >= self.newest, later
+        for _, snapshot in cuts:
+            self.note_version(snapshot)
 
     def reopen(self):
         self.settle()
