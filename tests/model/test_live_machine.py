@@ -665,6 +665,6 @@ class Asked(Exception):
 
 TestLive = Machine.TestCase
 TestLive.settings = settings(
-    max_examples=45, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=110, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 __all__ = ["LiveDir"]
