@@ -77,6 +77,7 @@ class Node:
         self._sync_event = trio.Event()
         live = engine.live
         live.reserve = self._room.reserve
+        live.spare = self._room.spare
         live.stirred = self._stir
 
     def _stir(self) -> None:

@@ -14,6 +14,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from time import monotonic
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import pyfuse3
@@ -36,6 +37,8 @@ LIVE_TIMEOUT = 3600
 PAST_TIMEOUT = 10 * 365 * 86400
 MOMENT = 1.0
 """How long the kernel may go by what it knows of virtual directories; a walk through them for every file would be slow."""
+QUIET_SECONDS = 1.0
+"""How long the same warning is not logged again."""
 _CAPABILITY = b"security.capability"
 _LISTS = frozenset((b"system.posix_acl_access", b"system.posix_acl_default"))
 """Access control lists: refused, so that programs such as cp set modes instead; the kernel would keep them beside the mode."""
@@ -112,6 +115,7 @@ class Operations(pyfuse3.Operations):
         self._xattrs = xattrs
         self._handles: dict[int, Handle | OpenDir] = {}
         self._next_handle = 1
+        self._warned = "", 0.0
         self.greeted = trio.Event()
         root.lookups += 1
         live.nodes[_ROOT] = root
@@ -140,8 +144,16 @@ class Operations(pyfuse3.Operations):
         """The errno of an error; damage and lack of room are also logged."""
         number = errno_of(error)
         if number in (errno.EIO, errno.ENOSPC):
-            log.warning("%s", error)
+            self._warn(str(error))
         return number
+
+    def _warn(self, message: str) -> None:
+        """Log a message, unless the one before was the same and hardly a moment ago: a program that tries again and again
+        must not fill the disk with it."""
+        before, now = self._warned, monotonic()
+        if message != before[0] or now - before[1] >= QUIET_SECONDS:
+            self._warned = message, now
+            log.warning("%s", message)
 
     def unforeseen(self, what: str, error: Exception) -> FUSEError:
         """An error nobody foresaw: logged with its cause, EIO for the caller; the mount goes on."""
@@ -430,7 +442,8 @@ class Operations(pyfuse3.Operations):
         disk = os.statvfs(self._live.database.path)
         made = StatvfsData()
         made.f_bsize, made.f_frsize = 131072, disk.f_frsize
-        made.f_blocks, made.f_bfree, made.f_bavail = disk.f_blocks, disk.f_bfree, disk.f_bavail
+        room = min(disk.f_bavail, self._live.spare() // disk.f_frsize)
+        made.f_blocks, made.f_bfree, made.f_bavail = disk.f_blocks, room, room
         made.f_files, made.f_ffree, made.f_favail = 1 << 40, 1 << 39, 1 << 39
         made.f_namemax = 255
         return made

@@ -187,7 +187,7 @@ class Inode(Node):
             return False
         nodes = self.tree.live.nodes
         if self.nlink:
-            if self.link_id or self.parent is None:
+            if self.link_id or self.parent is None or self.kind is Kind.LINK:
                 return False
             self.parent.forget(self.name)
         if nodes.get(self.ino) is self:

@@ -54,7 +54,7 @@ class LiveTree:
     """The present of one MiMei. ``seed`` numbers the inodes of the names in its root, and of its hard links; a restored
     tree has another one than before, so that no number means two things."""
 
-    __slots__ = ("__weakref__", "cut_at", "dirty", "linked", "live", "mimei", "number", "root", "seed", "single")
+    __slots__ = ("__weakref__", "as_version", "cut_at", "dirty", "linked", "live", "mimei", "number", "root", "seed", "single")
 
     def __init__(self, live: "Live", number: int, mimei: MimeiId) -> None:
         self.live = live
@@ -62,6 +62,8 @@ class LiveTree:
         self.mimei = mimei
         self.cut_at = 0
         self.dirty = False
+        self.as_version = False
+        """Whether the present, though changed since the newest version, is exactly an older one: nothing is lost with it."""
         self.linked: dict[int, Inode] = {}
         self.root: LiveDir
         self.seed = 0
@@ -70,6 +72,7 @@ class LiveTree:
     def mark(self, directory: int, name: bytes) -> bytes:
         """The operation that notes a name as changed since the newest version."""
         self.dirty = True
+        self.as_version = False
         return operations.put(Table.CHANGED, state.changed_key(self.number, directory, name), b"")
 
     def linked_entry(self, link_id: int) -> LinkedInode:
@@ -111,6 +114,7 @@ class Live:
         self._prepared: list[tuple[Callable[[int], None] | None, Callable[[], None] | None]] = []
         self._fading: deque[tuple[int, Callable[[], object]]] = deque()
         self.reserve: Callable[[int], None] = _plenty
+        self.spare: Callable[[], int] = _endless
         self.quiet = True
         self.stirred: Callable[[], None] = _nobody_listens
         self._idle: OrderedDict[int, Node] = OrderedDict()
@@ -286,6 +290,11 @@ def _itself(inode: "Inode") -> "Node":
 
 def _plenty(_size: int) -> None:
     """Room is not watched."""
+
+
+def _endless() -> int:
+    """Room is not watched."""
+    return 1 << 62
 
 
 def _nobody_listens() -> None:

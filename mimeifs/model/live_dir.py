@@ -458,17 +458,18 @@ class LiveDir(Inode):
     def unlink(self, name: bytes) -> None:
         """See ``Node``."""
         inode = self.child(name)
-        if isinstance(inode, LiveDir):
+        if isinstance(inode, LiveDir) or inode.kind is Kind.LINK:
             raise IsADirError("is a directory")
         live_moves.remove(self, name, inode)
 
     def rmdir(self, name: bytes) -> None:
-        """See ``Node``."""
+        """See ``Node``. A link to a MiMei goes, whatever that holds; the MiMei stays, and ``mimei ls --all`` shows it."""
         inode = self.child(name)
-        if not isinstance(inode, LiveDir):
-            raise NotADirError("not a directory")
-        if not inode.is_empty():
-            raise NotEmptyError("the directory is not empty")
+        if inode.kind is not Kind.LINK:
+            if not isinstance(inode, LiveDir):
+                raise NotADirError("not a directory")
+            if not inode.is_empty():
+                raise NotEmptyError("the directory is not empty")
         live_moves.remove(self, name, inode)
 
     def rename(self, name: bytes, target: Node, new_name: bytes, flags: int) -> None:

@@ -149,13 +149,17 @@ def _check_not_below(inode: Inode, target: "LiveDir") -> None:
 
 
 def _check_replaceable(inode: Inode, old: Inode) -> None:
-    if old.kind is Kind.DIRECTORY:
-        if inode.kind is not Kind.DIRECTORY:
+    if old.kind in _DIRECTORIES:
+        if inode.kind not in _DIRECTORIES:
             raise IsADirError("is a directory")
-        if next(old.scan(b""), None) is not None:
+        shown = old.tree.live.resolve_link(old) if old.kind is Kind.LINK else old
+        if next(shown.scan(b""), None) is not None:
             raise NotEmptyError("the directory is not empty")
-    elif inode.kind is Kind.DIRECTORY:
+    elif inode.kind in _DIRECTORIES:
         raise NotADirError("not a directory")
+
+
+_DIRECTORIES = (Kind.DIRECTORY, Kind.LINK)
 
 
 def _move(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", new_name: bytes, old: Inode | None) -> None:

@@ -53,6 +53,8 @@ class Transplant:
         """
         names = split_path(path)
         self._find(version, names)
+        if self._mimeis.tree(mimei).as_version:
+            return self._restore(mimei, version, names)
         return self._settled(mimei, lambda: self._restore(mimei, version, names))
 
     def _restore(self, mimei: MimeiId, version: VersionInfo, names: list[bytes]) -> int:
@@ -87,6 +89,7 @@ class Transplant:
         retiring.done(at, tree.number)
         for name in names:
             live.invalidate(root.ino, name)
+        tree.as_version = True
         return at
 
     def _restore_path(self, tree: LiveTree, version: VersionInfo, names: list[bytes]) -> int:

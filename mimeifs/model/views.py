@@ -90,21 +90,36 @@ class Views:
             return self.virtual(MimeiDir(self, link.mimei, inode.ino, inode))
         if link.view is View.VERSION:
             return self.shown_version(self.versions.find(link.mimei, link.version), inode.ino, b"")
-        first = self._shown.setdefault(link.mimei, inode)
-        if first is not inode and first.nlink and first.special == link:
-            return self.virtual(PlaceLink(inode.ino, first))
-        self._shown[link.mimei] = inode
-        root = self.mimeis.tree(link.mimei).root
+        return self.present(link.mimei, inode, PlaceLink(inode.ino, self, inode, len(self.parts_to(inode)) - 1))
+
+    def present(self, mimei: MimeiId, link: Inode, otherwise: PlaceLink) -> Node:
+        """The root of a present, if ``link`` is where it is shown; ``otherwise`` leads to where it is."""
+        first = self._shown.get(mimei)
+        if first is not None and first is not link and first.nlink and isinstance(first.special, Link):
+            otherwise.first = first
+            return self.virtual(otherwise)
+        self._shown[mimei] = link
+        root = self.mimeis.tree(mimei).root
         if isinstance(root, PresentDir):
-            root.link_inode = inode
+            root.link_inode = link
         return root
 
-    def present(self, mimei: MimeiId, ino: int) -> Node:
-        """A present where no link of its own leads to it: itself, or a symbolic link to where it is shown already."""
+    def shown(self, mimei: MimeiId) -> Inode | None:
+        """The link at which a present is shown, if there is one."""
         first = self._shown.get(mimei)
-        if first is not None and first.nlink:
-            return self.virtual(PlaceLink(ino, first))
-        return self.mimeis.tree(mimei).root
+        return first if first is not None and first.nlink else None
+
+    def parts_to(self, inode: Inode) -> list[bytes]:
+        """Names from the node's root to a live inode; a link stands for the present it shows. Raises ``NotFoundError``."""
+        root, own = inode.tree.root, inode.path()
+        parts = own.split(b"/") if own else []
+        if isinstance(root, RootDir):
+            return parts
+        link = root.link_inode if isinstance(root, PresentDir) else None
+        if link is None or not isinstance(link.special, Link):
+            raise NotFoundError("the MiMei is linked nowhere")
+        inside = [b"@cur"] if link.special.view is View.ALL else []
+        return [*self.parts_to(link), *inside, *parts]
 
     def _link_in_past(self, directory: PastDir, name: bytes, link: Link) -> Node:
         """In a version, a link shows the version that was newest when that version was taken."""
@@ -161,7 +176,10 @@ class MimeiDir(VirtualDir):
         return name[1:].isdigit()
 
     def _cur(self) -> Node:
-        return self.views.mimeis.tree(self.mimei).root
+        views, anchor = self.views, self.anchor
+        if anchor.kind is not Kind.LINK:
+            return views.mimeis.tree(self.mimei).root
+        return views.present(self.mimei, anchor, PlaceLink(self.child_ino(b"@cur"), views, anchor, len(views.parts_to(anchor))))
 
     def names(self) -> list[bytes]:
         """What is listed, in name order."""
@@ -253,7 +271,7 @@ class InsideDir(MimeiDir):
     __slots__ = ()
 
     def _cur(self) -> Node:
-        return self.views.virtual(UpLink(self.child_ino(b"@cur"), self.anchor))
+        return self.views.virtual(UpLink(self.child_ino(b"@cur"), self.views, self.anchor, 0))
 
 
 class AllDir(MimeiDir):
@@ -378,7 +396,10 @@ class RootDir(PresentDir):
         if not said.version:
             return views.virtual(MimeiDir(views, said.mimei, ino, file))
         if said.version == "cur":
-            return views.present(said.mimei, ino)
+            first = views.shown(said.mimei)
+            if first is None:
+                return views.mimeis.tree(said.mimei).root
+            return views.virtual(PlaceLink(ino, views, first, 0))
         return views.shown_version(views.versions.find(said.mimei, said.version), ino, b"")
 
     def mkdir(self, name: bytes, mode: int, who: Who) -> Node:
@@ -397,14 +418,6 @@ class RootDir(PresentDir):
         now = self.tree.live.now_ns()
         inode = self.place(name, Entry(Kind.LINK, 0o755, who.uid, who.gid, now, now, link=link))
         return self.views.resolve(inode)
-
-    def rmdir(self, name: bytes) -> None:
-        """A link to a MiMei goes; the MiMei stays, and ``mimei ls --all`` shows it."""
-        inode = self.child(name)
-        if inode.kind is Kind.LINK:
-            self.drop_link(name, inode)
-            return
-        super().rmdir(name)
 
     def drop_link(self, name: bytes, inode: Inode) -> None:
         """Remove a link to a MiMei, whatever it holds."""

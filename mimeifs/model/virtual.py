@@ -7,7 +7,7 @@ made when asked for and registered only while the kernel knows them.
 from typing import TYPE_CHECKING
 
 from mimeifs.errors import NotPermittedError
-from mimeifs.model.entry import FILE_TYPE, Kind
+from mimeifs.model.entry import FILE_TYPE, Kind, Link, View
 from mimeifs.model.inode import Inode
 from mimeifs.model.node import Change, Node, Stat
 
@@ -44,13 +44,15 @@ class VirtualDir(Node):
 
 
 class PlaceLink(Node):
-    """A symbolic link to the place where a present is shown already."""
+    """A symbolic link, ``depth`` directories below the node's root, to the place where a present is shown already."""
 
-    __slots__ = ("first",)
+    __slots__ = ("depth", "first", "views")
 
-    def __init__(self, ino: int, first: Inode) -> None:
+    def __init__(self, ino: int, views: "Views", first: Inode, depth: int) -> None:
         super().__init__(ino)
+        self.views = views
         self.first = first
+        self.depth = depth
 
     def stat(self) -> Stat:
         """See ``Node``."""
@@ -59,8 +61,10 @@ class PlaceLink(Node):
         return Stat(self.ino, FILE_TYPE[Kind.SYMLINK] | 0o777, 1, first.uid, first.gid, 0, len(self.readlink()), *times)
 
     def readlink(self) -> bytes:
-        """See ``Node``; relative to the node's root, where such links are made."""
-        return self.first.path()
+        """See ``Node``."""
+        special = self.first.special
+        inside = [b"@cur"] if isinstance(special, Link) and special.view is View.ALL else []
+        return b"/".join([*[b".."] * self.depth, *self.views.parts_to(self.first), *inside])
 
 
 class UpLink(PlaceLink):

@@ -61,7 +61,7 @@ class PackEnd(msgspec.Struct, frozen=True):
     def decode(cls, raw: bytes) -> "PackEnd":
         """Inverse of :meth:`encode`; raises ``IntegrityError``."""
         if len(raw) != _END.size:
-            raise IntegrityError("the committed end of the packs is damaged: rebuild the index from the packs")
+            raise IntegrityError("the committed end of the packs is damaged: restore the store from a copy")
         return cls(*_END.unpack(raw))
 
 
@@ -86,10 +86,10 @@ class IndexRow(msgspec.Struct, frozen=True):
     def decode(cls, raw: bytes) -> "IndexRow":
         """Inverse of :meth:`encode`; raises ``IntegrityError``."""
         if len(raw) != _ROW.size:
-            raise IntegrityError("a row of the blob index is damaged: rebuild the index from the packs")
+            raise IntegrityError("a row of the blob index is damaged: restore the store from a copy")
         row = cls(*_ROW.unpack(raw))
         if row.plain > MAX_PLAIN or row.stored > row.plain:
-            raise IntegrityError("a row of the blob index is damaged: rebuild the index from the packs")
+            raise IntegrityError("a row of the blob index is damaged: restore the store from a copy")
         return row
 
     @property
@@ -184,7 +184,7 @@ def unpack(row: IndexRow, stored: Buffer, digest: bytes, decompressor: zstandard
         plain = _decompress(row, stored, decompressor)
     if len(plain) != row.plain or blake3(plain).digest() != digest:
         place = f"{pack_name(row.pack)} at offset {row.offset}"
-        raise IntegrityError(f"{show_blob(BlobId(digest))} is damaged in {place}: fetch it from another node")
+        raise IntegrityError(f"{show_blob(BlobId(digest))} is damaged in {place}; storing the same content again mends it")
     return plain if isinstance(plain, bytes) else bytes(plain)
 
 

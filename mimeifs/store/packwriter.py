@@ -36,6 +36,7 @@ from mimeifs.store.packs import (
 
 ROLL_BYTES = 256 << 20
 FLUSH_BYTES = 4 << 20
+MAX_SOUND = 1 << 16
 _SMALL = 64
 _LARGE = 128 << 10
 _SAMPLE = 4 << 10
@@ -73,6 +74,7 @@ class PackWriter:
         self._decompressor = zstandard.ZstdDecompressor()
         self._fresh: dict[bytes, IndexRow] = {}
         self._synced: dict[bytes, IndexRow] = {}
+        self._sound: set[bytes] = set()
         self._number = end.number
         self._offset = end.offset
         self._buffer = bytearray()
@@ -85,16 +87,32 @@ class PackWriter:
     def put(self, data: bytes) -> BlobId:
         """See ``BlobSink``. After a ``CapacityError``, :meth:`abandon`."""
         digest = blake3(data).digest()
-        if self._row(digest) is None:
+        if not self._holds(BlobId(digest)):
             self._append(Kind.BLOB, digest, data, self._compressor)
         return BlobId(digest)
 
     def put_node(self, data: bytes) -> BlobId:
         """As :meth:`put`, for nodes of maps: mostly digests, they shrink as far in half the time."""
         digest = blake3(data).digest()
-        if self._row(digest) is None:
+        if not self._holds(BlobId(digest)):
             self._append(Kind.BLOB, digest, data, self._quick)
         return BlobId(digest)
+
+    def _holds(self, digest: BlobId) -> bool:
+        """Whether the blob is stored and sound. A damaged one counts as missing: what was put is then stored anew, which heals
+        all that name it. What this process has written or checked itself is not read again."""
+        if self._row(digest) is None:
+            return False
+        if digest in self._fresh or digest in self._sound:
+            return True
+        try:
+            self.get(digest)
+        except (IntegrityError, OSError):
+            return False
+        if len(self._sound) >= MAX_SOUND:
+            self._sound.clear()
+        self._sound.add(digest)
+        return True
 
     def put_record(self, data: bytes) -> RecordId:
         """Store a signed record. A blob that happens to have the same bytes does not stand for it."""
@@ -242,11 +260,16 @@ class PackWriter:
             fd = self._descriptor(self.end.number)
         except FileNotFoundError as error:
             raise IntegrityError(f"{name} is missing in {self._directory}: is its disk there?") from error
-        check_header(read_at(fd, HEADER_SIZE, 0), self.end.number)
+        try:
+            check_header(read_at(fd, HEADER_SIZE, 0), self.end.number)
+        except IntegrityError:
+            self.end = PackEnd(self.end.number + 1, 0)  # Its blobs verify by themselves; only nothing is added to it any more.
+            self._number, self._offset = self.end.number, 0
+            return
         size = os.fstat(fd).st_size
         if size < self.end.offset:
             raise IntegrityError(
-                f"{name} has {size} bytes of {self.end.offset}: restore it, or rebuild the index from the packs"
+                f"{name} has {size} bytes of {self.end.offset}: restore it from a copy of the store"
             )
         if size > self.end.offset:
             os.ftruncate(fd, self.end.offset)

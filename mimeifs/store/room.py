@@ -6,7 +6,7 @@ other users of the disk aside; the ballast is for them.
 """
 
 from mimeifs.errors import CapacityError
-from mimeifs.store.journal import SEGMENT_SIZE, segments
+from mimeifs.store.journal import SEGMENT_SIZE, segments, spares
 from mimeifs.store.storage import Storage, available
 
 _LOOK_AGAIN = 64 << 20
@@ -27,8 +27,15 @@ class Room:
             raise CapacityError(self.refusing)
         self._left -= 2 * size
         if self._left < 0:
-            unsealed = len(segments(self._storage.journal)) * SEGMENT_SIZE
-            spare = available(self._storage.root) - unsealed - SEGMENT_SIZE
+            spare = self.spare()
             self._left = min(spare, _LOOK_AGAIN) - 2 * size
             if spare < 2 * size:
                 raise CapacityError("no space left for the store: delete something, or free space on its disk")
+
+    def spare(self) -> int:
+        """Bytes that could be written and sealed now, each counted as often as it will be stored."""
+        directory = self._storage.journal
+        present, kept = segments(directory), len(spares(directory))
+        unsealed = max(0, len(present) - 1) * SEGMENT_SIZE
+        next_segment = 0 if kept else SEGMENT_SIZE
+        return max(0, available(self._storage.root) + kept * SEGMENT_SIZE - unsealed - next_segment)

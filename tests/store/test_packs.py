@@ -100,12 +100,12 @@ def test_index_rows_and_ends_come_back_from_their_bytes(number: int, offset: int
 
 @pytest.mark.parametrize("raw", [b"", b"x" * 20, b"\xff" * 21, IndexRow(1, 16, 9, 8, 0).encode()])
 def test_a_damaged_index_row_is_refused(raw: bytes) -> None:
-    with pytest.raises(IntegrityError, match="rebuild"):
+    with pytest.raises(IntegrityError, match="restore"):
         IndexRow.decode(raw)
 
 
 def test_a_damaged_end_is_refused() -> None:
-    with pytest.raises(IntegrityError, match="rebuild"):
+    with pytest.raises(IntegrityError, match="restore"):
         PackEnd.decode(b"short")
 
 
