@@ -211,7 +211,7 @@ class MimeiDir(VirtualDir):
         """``@label`` takes a version; a plain name is a blank."""
         check_name(name)
         if name[:1] == b"@":
-            self._take(_text(name[1:]))
+            self._take(_new_label(name))
             return self.at_name(name)
         if (self.mimei, name) in self.views.blanks:
             raise ExistsError("the name exists already")
@@ -241,13 +241,8 @@ class MimeiDir(VirtualDir):
             return
         if name[:1] != b"@":
             raise NotFoundError("no such file or directory")
-        label = _text(name[1:])
-        if label != RELEASE:
-            try:
-                check_label(label)
-            except MimeiError:
-                raise NotPermittedError("versions are for ever; only labels and @release can be dropped") from None
-        self.views.versions.drop_label(self.mimei, label)
+        self._check_label(name)
+        self.views.versions.drop_label(self.mimei, _text(name[1:]))
 
     def rename(self, name: bytes, target: Node, new_name: bytes, flags: int) -> None:
         """Rename a label, or turn a blank into a version or another blank."""
@@ -262,7 +257,17 @@ class MimeiDir(VirtualDir):
             return
         if name[:1] != b"@" or new_name[:1] != b"@":
             raise NotPermittedError("a label keeps its @")
-        self.views.versions.move_label(self.mimei, _text(name[1:]), _text(new_name[1:]))
+        self._check_label(name)
+        self.views.versions.move_label(self.mimei, _text(name[1:]), _new_label(new_name))
+
+    def _check_label(self, name: bytes) -> None:
+        """Raise unless ``name`` is that of a label or of ``@release``, which alone can be moved and dropped."""
+        label = _text(name[1:])
+        if label != RELEASE:
+            try:
+                check_label(label)
+            except MimeiError:
+                raise NotPermittedError("versions are for ever; only labels and @release can be renamed or dropped") from None
 
 
 class InsideDir(MimeiDir):
@@ -344,6 +349,30 @@ class PresentDir(LiveDir):
                 return self._at_name(name)
             raise
 
+    def rmdir(self, name: bytes) -> None:
+        """See ``Node``."""
+        try:
+            super().rmdir(name)
+        except NotFoundError:
+            self._refuse_view(name)
+            raise
+
+    def rename(self, name: bytes, target: Node, new_name: bytes, flags: int) -> None:
+        """See ``Node``."""
+        try:
+            super().rename(name, target, new_name, flags)
+        except NotFoundError:
+            self._refuse_view(name)
+            raise
+
+    def _refuse_view(self, name: bytes) -> None:
+        """Raise for a name that is no entry here but shows something all the same."""
+        with suppress(NotFoundError):
+            self.lookup(name)
+            if name in self.children:
+                return
+            raise NotPermittedError("this shows versions and is no entry here; labels are kept in .mimei")
+
     def _inside(self) -> Node:
         live = self.tree.live
         return self.views.virtual(InsideDir(self.views, self.tree.mimei, live.natural_ino(self.ino, b"\0" + INSIDE), self))
@@ -422,6 +451,14 @@ class RootDir(PresentDir):
     def drop_link(self, name: bytes, inode: Inode) -> None:
         """Remove a link to a MiMei, whatever it holds."""
         live_moves.remove(self, name, inode)
+
+
+def _new_label(name: bytes) -> str:
+    """The label in a name that is to be made; raises ``InvalidError``."""
+    try:
+        return name[1:].decode()
+    except UnicodeDecodeError:
+        raise InvalidError("a label is valid UTF-8") from None
 
 
 def _text(name: bytes) -> str:

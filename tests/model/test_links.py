@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mimeifs.errors import NotEmptyError
+from mimeifs.errors import NotEmptyError, NotFoundError, NotPermittedError
 from mimeifs.model.entry import Kind, Link, View
 from mimeifs.model.virtual import PlaceLink
 from tests.model.conftest import WHO
@@ -68,3 +68,18 @@ def test_going_from_version_to_version_takes_no_more_versions(local):
     numbers = [version.number for version in local.engine.versions.newest_first(mimei)]
     local.run(lambda: transplant.restore(mimei, first, b"d"))
     assert [version.number for version in local.engine.versions.newest_first(mimei)] == numbers == [2, 1]
+
+
+def test_what_only_shows_versions_is_neither_removed_nor_renamed(local):
+    top = local.mimei(b"o")
+    local.put(top, b"f", b"1")
+    local.backup(top.tree.mimei, "one")
+    with pytest.raises(NotPermittedError):
+        local.run(lambda: top.rmdir(b"@one"))
+    with pytest.raises(NotPermittedError):
+        local.run(lambda: top.rename(b"@one", top, b"@two", 0))
+    with pytest.raises(NotFoundError):
+        local.run(lambda: top.rmdir(b"nothing"))
+    inside = local.run(lambda: top.lookup(b".mimei"))
+    with pytest.raises(NotPermittedError):
+        local.run(lambda: inside.rename(b"@1", inside, b"@eins", 0))
