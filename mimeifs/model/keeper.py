@@ -270,7 +270,7 @@ class Keeper:
         except MimeiError as error:
             batch.taken, batch.folded, batch.moved = [], [], False
             with self._transaction(following):
-                batch.taken.append(Taken(at, request.mimei, 0, None, fresh=False, error=str(error)))
+                batch.taken.append(Taken(at, request.mimei, 0, None, False, str(error), isinstance(error, IntegrityError)))
 
     def _cut(self, overlay: Overlay, request: CutRequest, at: int) -> Taken:
         root, tree = Fold(overlay, self._maps, self._seal, request.tree, at).run()

@@ -46,7 +46,8 @@ class PruneRequest(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True):
-    """What came of a CUT. ``error`` is "" unless it failed; ``fresh`` is whether a new version was made."""
+    """What came of a CUT. ``error`` is "" unless it failed, for damage or lack of room; ``fresh`` is whether a new version was
+    made."""
 
     at: int
     mimei: MimeiId
@@ -54,6 +55,7 @@ class Taken(msgspec.Struct, frozen=True, array_like=True):
     record: RecordId | None
     fresh: bool
     error: str = ""
+    damaged: bool = False
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mimeifs.errors import CapacityError, ExistsError, NotFoundError
+from mimeifs.errors import CapacityError, ConflictError, ExistsError, IntegrityError, NotFoundError
 from mimeifs.ids import BlobId, MimeiId, RecordId
 from mimeifs.model import records, state
 from mimeifs.model.entry import TreeRoot, decode_tree
@@ -165,9 +165,12 @@ class Versions:
         raise Later(at, lambda taken: self._taken(tree.number, taken))
 
     def _taken(self, tree: int, taken: Taken | None) -> VersionInfo:
-        if taken is None or taken.error or taken.record is None:
+        if taken is None or taken.record is None:
             self._live.trees[tree].dirty = True
-            raise CapacityError(f"the version could not be taken: {taken.error if taken else 'the keeper ended'}")
+            if taken is None:
+                raise ConflictError("the keeper ended before it could tell; `mimei log` shows whether there is a new version")
+            kind = IntegrityError if taken.damaged else CapacityError
+            raise kind(f"the version could not be taken: {taken.error}")
         row = self._live.database.get(Table.VERSIONS, state.version_key(taken.mimei, taken.number, taken.record))
         return VersionInfo(taken.mimei, taken.number, taken.record, state.decode_version(row or b""))
 
@@ -176,7 +179,9 @@ class Versions:
     def _check_free(self, mimei: MimeiId, label: str) -> None:
         check_label(label)
         if self._live.small_row(Table.LABELS, mimei + label.encode()) is not None:
-            raise ExistsError(f"the label @{label} is taken; drop it first (`mimei label --drop`, or rmdir)")
+            raise ExistsError(
+                f"the label @{label} is taken; `mimei label --move` moves it, `mimei label --drop` or rmdir drops it"
+            )
 
     def label_ops(self, mimei: MimeiId, label: str, target: RecordId | None) -> list[bytes]:
         """Operations that set, move or (``None``) drop a label or ``release``."""

@@ -489,7 +489,7 @@ class Machine(RuleBasedStateMachine):
             later, snapshot = self.cuts.pop(0)
             taken = self.local.engine.taken(later.at)
             if taken is None:
-                with pytest.raises(errors.CapacityError, match="the keeper ended"):
+                with pytest.raises(errors.ConflictError, match="the keeper ended"):
                     later.proceed(None)
                 self.note_version(snapshot)
                 continue
