@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimeifs.clock import Randomness
-from mimeifs.errors import NotFoundError
+from mimeifs.errors import ForbiddenError, NotFoundError
 from mimeifs.model.identity import (
     KeyKind,
     SigningKey,
@@ -58,14 +58,25 @@ class Home:
 
     @property
     def exists(self) -> bool:
+        """Whether a store was made here, and the key to work on it is there."""
+        return self.begun and self.device_key.exists()
+
+    @property
+    def begun(self) -> bool:
         """Whether a store was made here."""
-        return self.storage.index.exists() and self.device_key.exists()
+        return self.storage.index.exists()
 
     def check(self) -> None:
-        """Raise unless this is a home of this user with a store in it."""
+        """Raise unless this is a home of this user, which nobody else can change, with a store and its key in it."""
         check_owner(self.root)
-        if not self.exists:
+        if self.root.stat().st_mode & 0o022:
+            raise ForbiddenError(f"others can write to the home {self.root}: run: chmod go-w {self.root}")
+        if not self.begun:
             raise NotFoundError(f"no store in {self.root}; `mimei init` makes one")
+        if not self.device_key.exists():
+            raise NotFoundError(
+                f"the key file {self.device_key} is missing, without which the store in {self.root} cannot be used: put it back"
+            )
 
     def device(self) -> SigningKey:
         """The device's key."""

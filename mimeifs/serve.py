@@ -19,6 +19,7 @@ from pathlib import Path
 import trio
 
 from mimeifs import keeper, messages, node, syncer
+from mimeifs.api.errors import row_of
 from mimeifs.errors import MimeiError
 from mimeifs.fuse.mount import mounted_device
 from mimeifs.node import ServeOptions
@@ -113,7 +114,10 @@ class _Supervisor:
         try:
             work()
             code = 0
-        except (MimeiError, OSError) as error:
+        except MimeiError as error:
+            log.error("%s: %s", name, error)
+            code = row_of(error).exit_code
+        except OSError as error:
             log.error("%s: %s", name, error)
         except BaseException:
             log.exception("%s: unforeseen error", name)
@@ -138,10 +142,10 @@ class _Supervisor:
                 self._finish()
                 return os.waitstatus_to_exitcode(status)
             code = os.waitstatus_to_exitcode(status)
-            if name == "keeper" and code == 1 and time.monotonic() - began < 1:
+            if name == "keeper" and code > 0 and time.monotonic() - began < 1:
                 self._ask(0, None)
                 self._finish()
-                return 1
+                return code
             deaths = [when for when in [*deaths, time.monotonic()] if when > time.monotonic() - DEATH_SECONDS]
             if len(deaths) > MAX_DEATHS:
                 log.error(

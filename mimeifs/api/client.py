@@ -6,6 +6,7 @@ node reports is raised here as what it was there; anything else that goes wrong 
 
 import os
 import socket
+import struct
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -18,6 +19,7 @@ from mimeifs.errors import ForbiddenError, PeerError, TooLargeError
 
 R = TypeVar("R", bound=msgspec.Struct)
 _ANSWER_SECONDS = 10.0
+_PEER = struct.Struct("iII")
 _ENDED = "the node ended in the middle of an answer; what it had promised is kept: see its log"
 
 
@@ -76,6 +78,11 @@ class Client:
             return self._frames.next()
         except TooLargeError as error:
             raise PeerError(f"the node's answer makes no sense to this program: {error}") from error
+
+    def peer_process(self) -> int:
+        """The process that listens at the other end, as the kernel says (SO_PEERCRED, unix(7))."""
+        found = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        return int(_PEER.unpack(found)[0])
 
     def close(self) -> None:
         """Hang up."""

@@ -69,6 +69,11 @@ def row_of(error: MimeiError) -> Row:
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), Row("peer", EXIT_PEER))
 
 
+def of_exit_code(code: int, message: str) -> MimeiError:
+    """The error that a process which ended with that code met; a code that no class has becomes a ``PeerError``."""
+    return next((kind for kind, row in TABLE.items() if row.exit_code == code), PeerError)(message)
+
+
 def from_wire(name: str, message: str) -> MimeiError:
     """The error that crossed the wire; a name nobody here knows becomes a ``PeerError``."""
     return _CLASSES.get(name, PeerError)(message)

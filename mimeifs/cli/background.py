@@ -1,10 +1,12 @@
 """Work that goes on in the background: a daemon with a log, and a parent that learns whether it started.
 
-The parent waits on a pipe. The daemon writes there once: that it is ready, or why it cannot be. If it dies silently the
-pipe ends, and the log says more.
+The parent waits on a pipe. The daemon writes there that it is ready, or why it cannot be. If it dies silently the pipe
+ends, and what it wrote to the log says why. Always true: what earlier daemons wrote to the log is never told as the cause.
 """
 
+import contextlib
 import os
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +15,21 @@ from typing import NoReturn
 import msgspec
 
 from mimeifs.api import errors
-from mimeifs.errors import MimeiError, PeerError
+from mimeifs.errors import MimeiError
 
-_LOG_LINES = 5
+MAX_LOG = 1 << 20
+"""A log over that size makes way for a new one when a daemon starts; one old one is kept beside it."""
+_OLD = ".old"
+_ERROR = re.compile(r"^\S+ \S+ (?:ERROR|CRITICAL) \S+: (.*)$", re.MULTILINE)
 Work = Callable[[Callable[[], None]], int]
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    """What the daemon tells: nothing wrong, or an error's name and message."""
+    """What the daemon tells: that it is ready, an error's name and message, or the exit code with which it ended."""
 
     error: str = ""
     message: str = ""
+    exit_code: int = 0
 
 
 _decode = msgspec.msgpack.Decoder(_Outcome).decode
@@ -31,6 +37,7 @@ _decode = msgspec.msgpack.Decoder(_Outcome).decode
 
 def start(log: Path, work: Work) -> None:
     """Run ``work`` as a daemon and return when it has called what it was given; raises why it did not."""
+    begins = _make_way(log)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -42,19 +49,36 @@ def start(log: Path, work: Work) -> None:
         said = os.read(reading, 1 << 16)
     finally:
         os.close(reading)
-    if not said:
-        raise PeerError(f"the node did not start; its log {log} ends with:{_tail(log)}")
-    outcome = _decode(said)
+    outcome = _decode(said) if said else _Outcome(exit_code=errors.EXIT_PEER)
     if outcome.error:
         raise errors.from_wire(outcome.error, outcome.message)
+    if outcome.exit_code:
+        said_why = f"the node did not start: {_cause(log, begins)}; its log is {log}"
+        raise errors.of_exit_code(outcome.exit_code, said_why)
 
 
-def _tail(log: Path) -> str:
+def _make_way(log: Path) -> int:
+    """Put a log aside that has grown too large; where in the log a daemon that starts now begins."""
     try:
-        lines = log.read_text(errors="backslashreplace").splitlines()
+        size = log.stat().st_size
+        if size <= MAX_LOG:
+            return size
+        log.replace(log.with_name(log.name + _OLD))
     except OSError:
-        return " (nothing)"
-    return " " + " | ".join(lines[-_LOG_LINES:])
+        pass  # Without a log yet, or with one that cannot move, it begins where it can.
+    return 0
+
+
+def _cause(log: Path, begins: int) -> str:
+    """The first error in the log behind a place, else the last line there."""
+    try:
+        with log.open("rb") as file:
+            file.seek(begins)
+            written = file.read(MAX_LOG).decode(errors="backslashreplace")
+    except OSError:
+        written = ""
+    first = _ERROR.search(written)
+    return first[1] if first else (written.rstrip().rpartition("\n")[2] or "it said nothing")
 
 
 def _fork_again(log: Path, writing: int, work: Work) -> NoReturn:
@@ -85,10 +109,14 @@ def _turn_to(log: Path) -> None:
 
 def _work(writing: int, work: Work) -> int:
     def tell(outcome: _Outcome) -> None:
-        os.write(writing, msgspec.msgpack.encode(outcome))
+        with contextlib.suppress(BrokenPipeError):  # Nobody waits any more for how it ends.
+            os.write(writing, msgspec.msgpack.encode(outcome))
 
     try:
-        return work(lambda: tell(_Outcome()))
+        code = work(lambda: tell(_Outcome()))
+        if code:
+            tell(_Outcome(exit_code=code))
+        return code
     except MimeiError as error:
         row = errors.row_of(error)
         tell(_Outcome(row.name, str(error)))

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mimeifs.api import errors as table
-from mimeifs.cli.command import Context
+from mimeifs.cli.command import Arguments, Context
 from mimeifs.cli.output import Json, Output, text_output
-from mimeifs.cli.parser import COMMANDS, make_parser
+from mimeifs.cli.parser import COMMANDS, MisusedError, make_parser
 from mimeifs.cli.show import clean
-from mimeifs.errors import CapacityError, ForbiddenError, MimeiError, NotFoundError
+from mimeifs.errors import CapacityError, ForbiddenError, MimeiError, NotFoundError, UsageError
 from mimeifs.home import Home, home_from
 
 EXIT_PIPE = 141
@@ -38,8 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     parser = make_parser()
-    parsed = parser.parse_args(arguments)
+    try:
+        parsed = parser.parse_args(arguments)
+    except MisusedError as error:
+        return _tell_usage(error, sys.argv[1:] if arguments is None else arguments)
     if parsed.command is None:
+        if parsed.json:
+            return _tell(UsageError("no command was given"), parsed)
         parser.print_help(sys.stderr)
         return table.EXIT_USAGE
     home = home_from(parsed.home)
@@ -60,32 +65,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         kind = _FOR_ERRNO.get(error.errno or 0)
         if kind is None:
-            return _unforeseen(home)
+            return _unforeseen(home, parsed)
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return _tell(kind(f"{where}{error.strerror}"), parsed)
     except Exception:  # noqa: BLE001  # the last door before a traceback
-        return _unforeseen(home)
+        return _unforeseen(home, parsed)
 
 
-def _tell(error: MimeiError, parsed: object) -> int:
+def _tell(error: MimeiError, parsed: Arguments) -> int:
     """One line about an error; its exit code."""
     row = table.row_of(error)
-    if getattr(parsed, "json", False):
-        message = json.dumps({"error": row.name, "message": str(error), "exit_code": row.exit_code})
-    else:
-        message = f"mimei: {clean(str(error))}"
-    print(message, file=sys.stderr)
+    _say(row, str(error), parsed)
     return row.exit_code
 
 
-def _unforeseen(home: Home) -> int:
+def _say(row: table.Row, message: str, parsed: Arguments) -> None:
+    program = f"mimei {parsed.command}" if parsed.command else "mimei"
+    print(_as_json(row, message) if parsed.json else f"{program}: {clean(message)}", file=sys.stderr)
+
+
+def _as_json(row: table.Row, message: str) -> str:
+    return json.dumps({"error": row.name, "message": message, "exit_code": row.exit_code})
+
+
+def _tell_usage(error: MisusedError, arguments: Sequence[str]) -> int:
+    """What is wrong with a command line, of which no more is known than its words; the exit code."""
+    row = table.row_of(error)
+    if "--json" in arguments:
+        print(_as_json(row, f"{error.program}: {error}"), file=sys.stderr)
+    else:
+        print(f"{error.usage}{error.program}: {clean(str(error))}", file=sys.stderr)
+    return row.exit_code
+
+
+def _unforeseen(home: Home, parsed: Arguments) -> int:
     """Keep the traceback where it can be found; one line about it."""
     kind, error, _ = sys.exc_info()
     place = _keep(home, traceback.format_exc())
     said = clean(str(error).partition("\n")[0])
     name = kind.__name__ if kind else "error"
-    print(f"mimei: something unforeseen happened ({name}: {said}); the details are in {place}", file=sys.stderr)
-    return table.EXIT_UNFORESEEN
+    row = table.Row(table.UNFORESEEN, table.EXIT_UNFORESEEN)
+    _say(row, f"something unforeseen happened ({name}: {said}); the details are in {place}", parsed)
+    return row.exit_code
 
 
 def _keep(home: Home, details: str) -> Path:

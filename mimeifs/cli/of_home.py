@@ -86,6 +86,8 @@ def make_home(home: Home, passphrase: bytes | None) -> InitReply:
 
     if home.root.exists():
         check_owner(home.root)
+    if home.begun:
+        home.check()  # A key that is missing is worth more to be told than that the store is there.
     if home.user_key.exists():
         home.user(passphrase)  # Before anything is made: the passphrase may be wrong.
     root = create_home(home, SystemClock(), SystemRandomness(), passphrase, Who(os.geteuid(), os.getegid()))

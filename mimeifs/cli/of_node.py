@@ -2,7 +2,10 @@
 
 import argparse
 import logging
+import os
 import shlex
+import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +21,7 @@ from mimeifs.cli import background, mounts, passphrases
 from mimeifs.cli.command import Arguments, Command, Context
 from mimeifs.cli.of_home import declare_passphrase, make_home
 from mimeifs.cli.show import Paint, clean
-from mimeifs.errors import ConflictError, LockedError, NotADirError
+from mimeifs.errors import ConflictError, LockedError, NotADirError, NotFoundError
 from mimeifs.home import DEFAULT, Home
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ def _options(context: Context, arguments: Arguments, ready: Callable[[], None]) 
 
     how = parse_options(",".join(arguments.options), allow_other=arguments.allow_other)
     home, where = context.home, mounts.place(arguments.mount)
-    if home.exists:
+    if home.begun:
         home.check()
         running = connect(home.socket)
         if running is not None:
@@ -115,7 +118,9 @@ def _serve(context: Context, arguments: Arguments) -> int:
 
 def _hints(home: Home, where: Path) -> Iterator[str]:
     """What to try next."""
-    mimei = "mimei" if home.root == Path(DEFAULT).expanduser().absolute() else f"mimei --home {shlex.quote(str(home.root))}"
+    mimei = _program()
+    if home.root != Path(DEFAULT).expanduser().absolute():
+        mimei += f" --home {shlex.quote(str(home.root))}"
     steps = (
         (f"cd {shlex.quote(str(where))}", ""),
         ("mkdir drafts", "make a MiMei"),
@@ -129,6 +134,14 @@ def _hints(home: Home, where: Path) -> Iterator[str]:
     yield ""
     for step, what in steps:
         yield f"  {step:{width}}  # {what}" if what else f"  {step}"
+
+
+def _program() -> str:
+    """How a person in another terminal calls the program that runs here."""
+    own, known = Path(sys.argv[0]).absolute(), shutil.which("mimei")
+    if own.name != "mimei":
+        return f"{shlex.quote(sys.executable)} -m mimeifs"
+    return "mimei" if known and own.exists() and Path(known).samefile(own) else shlex.quote(str(own))
 
 
 # mount
@@ -162,22 +175,46 @@ def _declare_umount(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "mount", metavar="DIR|NAME", nargs="?", help="the mount, or the last part of its path (default: the home's)"
     )
-    parser.add_argument("--lazy", action="store_true", help="detach it now, even while it is in use")
+    parser.add_argument("--lazy", action="store_true", help="detach it now, even while it is in use; do not wait")
 
 
 def _umount(context: Context, arguments: Arguments) -> int:
     home = context.home
     noted = home.mount_file.read_text().rstrip("\n") if home.mount_file.exists() else ""
-    where = mounts.find(arguments.mount or noted or DEFAULT_MOUNT, mounts.mimei_mounts(mounts.TABLE.read_bytes()))
+    try:
+        where = mounts.find(arguments.mount or noted or DEFAULT_MOUNT, mounts.mimei_mounts(mounts.TABLE.read_bytes()))
+    except NotFoundError:
+        meant = not arguments.mount or (noted and mounts.place(arguments.mount) == Path(noted))
+        if not meant or not _end_unmounted(home):
+            raise
+        return _told(context, noted, f"ended the node of {home.root}, which was unmounted already")
     if arguments.lazy:
         mounts.unmount_lazily(where)
-    else:
-        mounts.unmount(where)
+        return _told(context, str(where), f"detached {where}; its node ends when the last that uses it is gone")
+    mounts.unmount(where)
     if noted and where == Path(noted):
         _wait_for_end(home)
-    reply = MountReply(str(where), str(home.root), "")
-    context.output.one(reply, lambda _: [f"unmounted {clean(reply.mount)}"])
+    return _told(context, str(where), f"unmounted {where}")
+
+
+def _told(context: Context, mount: str, said: str) -> int:
+    context.output.one(MountReply(mount, str(context.home.root), ""), lambda _: [clean(said)])
     return EXIT_DONE
+
+
+def _end_unmounted(home: Home) -> bool:
+    """End the node of a home whose mount is gone, as after a lazy unmount; whether there was one."""
+    running = connect(home.socket)
+    if running is None:
+        return False
+    try:
+        os.kill(running.peer_process(), signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # It ended by itself just now.
+    finally:
+        running.close()
+    _wait_for_end(home)
+    return True
 
 
 def _wait_for_end(home: Home) -> None:
@@ -223,11 +260,11 @@ COMMANDS = (
         "umount",
         "unmount and end the node",
         "Unmount, and wait until the node has ended with everything durable. A mount whose node died ('Transport endpoint is\n"
-        "not connected') is taken away too.",
+        "not connected') is taken away too, and a node whose mount is gone is ended.",
         (
             ("mimei umount ~/mimei", "by its path"),
             ("mimei umount mimei", "by the last part of it"),
-            ("mimei umount --lazy ~/mimei", "even while something is in it"),
+            ("mimei umount --lazy ~/mimei", "at once, even while something is in it; the node ends later"),
         ),
         _declare_umount,
         _umount,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mimeifs.api.errors import EXIT_DONE, EXIT_FINDINGS
+from mimeifs.api.errors import EXIT_DAMAGED, EXIT_DONE, EXIT_FINDINGS
 from mimeifs.cli import show
 from mimeifs.cli.command import Arguments, Command, Context
 from mimeifs.cli.progress import meter
@@ -128,7 +128,7 @@ def info_blob(context: Context, argument: str) -> int:
     with moment(context.home) as now, meter("looking through the versions"):
         reply = _blob(now, argument)
     context.output.one(reply, lambda paint: _blob_lines(reply, paint))
-    return EXIT_DONE
+    return EXIT_DAMAGED if reply.damage else EXIT_DONE
 
 
 def _blob(now: "Moment", argument: str) -> BlobReply:

@@ -7,7 +7,9 @@ command, whose field names are those of the reply; bytes appear as text with und
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +19,7 @@ from mimeifs.cli.show import Colour, Column, Paint, Table, clean, coloured, iso,
 
 T = TypeVar("T", bound=msgspec.Struct)
 Lines = Callable[[Paint], Iterable[str]]
+_IN_MEMORY = 4 << 20
 
 
 class Output(Protocol):
@@ -70,13 +73,17 @@ class Json:
 
     def many(self, field: str, pages: Iterable[Sequence[T]], columns: Sequence[Column[T]], empty: str) -> None:
         """See ``Output``."""
-        print(f"{{{json.dumps(field)}: [", end="")
-        separator = ""
-        for page in pages:
-            for row in page:
-                print(separator + json.dumps(jsonable(row)), end="")
-                separator = ",\n"
-        print("]}")
+        # Written when the last page is there: half a document, where a later page fails, is of no use.
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="ascii") as whole:
+            separator = ""
+            for page in pages:
+                for row in page:
+                    whole.write(separator + json.dumps(jsonable(row)))
+                    separator = ",\n"
+            whole.seek(0)
+            print(f"{{{json.dumps(field)}: [", end="")
+            shutil.copyfileobj(whole, sys.stdout)
+            print("]}")
 
     def note(self, text: str) -> None:
         """See ``Output``: a program has no use for it."""

@@ -1,10 +1,12 @@
 """The command line's grammar: all commands in one table, and the parser made from it."""
 
 import argparse
+from typing import NoReturn
 
 from mimeifs import __version__
 from mimeifs.cli import of_comparisons, of_home, of_mimeis, of_node, of_store, of_versions
 from mimeifs.cli.command import Command, declare_everywhere
+from mimeifs.errors import UsageError
 
 _GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("a node", (*of_home.MAKING, *of_node.COMMANDS)),
@@ -35,9 +37,26 @@ examples:
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
+class MisusedError(UsageError):
+    """A command line outside the grammar: what is wrong, which words it is about, and the usage line for them."""
+
+    def __init__(self, message: str, program: str, usage: str) -> None:
+        super().__init__(message)
+        self.program = program
+        self.usage = usage
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises what it has to say, so that it is told as every other error is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``MisusedError``."""
+        raise MisusedError(message, self.prog, self.format_usage())
+
+
+def make_parser() -> Parser:
     """The parser for all of it; ``command`` is None where none was given."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mimei",
         description=_ABOUT + "\n" + _summaries(),
         epilog=_EXAMPLES,
@@ -47,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mimei {__version__}")
     declare_everywhere(parser)
     parser.set_defaults(home=None, json=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS, prog=parser.prog)
     for command in COMMANDS.values():
         made = commands.add_parser(
             command.name,

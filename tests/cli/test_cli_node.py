@@ -13,12 +13,13 @@ import trio
 
 from mimeifs.api import server
 from mimeifs.api.services import services_of
-from mimeifs.cli import mounts
+from mimeifs.cli import background, mounts
 from mimeifs.clock import SystemClock, SystemRandomness
 from mimeifs.engine import LocalEngine
 from mimeifs.errors import NotFoundError
 from mimeifs.home import Home
 from mimeifs.model.node import Who
+from mimeifs.store.database import U32, Table, open_database
 from tests.cli.conftest import Run
 from tests.mounts import mounted_under
 
@@ -114,16 +115,29 @@ else:
     [
         ("ready()", "started"),
         ("raise ExistsError('it is there')", "ExistsError it is there"),
-        ("print('on its last legs')", "PeerError the node did not start; its log LOG ends with: on its last legs"),
+        ("print('on its last legs'); return 10", "UnknownFormatError the node did not start: on its last legs; its log is LOG"),
+        (
+            "print('2026-11-22 19:09:26,123 ERROR mimeifs.serve: why'); return 8",
+            "IntegrityError the node did not start: why; its",
+        ),
         ("raise ZeroDivisionError('odd')", "ZeroDivisionError: odd"),
     ],
 )
 def test_a_daemon_tells_whether_it_started(tmp_path: Path, work: str, said: str) -> None:
     log = tmp_path / "log"
+    log.write_text("2026-11-21 19:09:26,123 ERROR mimeifs.serve: of an earlier run\n")
     program = BACKGROUND.format(work=work)
     done = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True)
     assert said.replace("LOG", str(log)) in done.stdout
     assert done.stderr == ""
+
+
+def test_a_log_that_has_grown_large_makes_way(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(bytes(background.MAX_LOG + 1))
+    program = BACKGROUND.format(work="print('new'); ready()")
+    subprocess.run([sys.executable, "-c", program, str(log)], check=True)
+    assert (log.with_name("log.old").stat().st_size, log.stat().st_size < 100) == (background.MAX_LOG + 1, True)
 
 
 # Mounts
@@ -170,3 +184,34 @@ def test_mount_and_umount(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "home" / "mount").exists()
     assert "drafts  tree  cur" in run("ls").out
     assert run("umount", str(where)).code == 3
+
+
+@pytest.mark.mount
+def test_a_lazy_umount_does_not_wait_and_the_node_can_be_ended_after_it(run: Run, tmp_path: Path) -> None:
+    where = tmp_path / "mount"
+    assert subprocess.run([*MIMEI, "mount", str(where)], check=False, timeout=60).returncode == 0
+    (where / "drafts").mkdir()
+    held = os.open(where / "drafts", os.O_RDONLY)
+    try:
+        busy = run("umount", str(where))
+        assert (busy.code, "--lazy" in busy.err) == (7, True)
+        lazy = run("umount", "--lazy", str(where))
+        assert (lazy.code, "its node ends when the last that uses it is gone" in lazy.out) == (0, True)
+        ended = run("umount")
+        assert (ended.code, "ended the node" in ended.out) == (0, True)
+    finally:
+        os.close(held)
+    assert "drafts" in run("ls").out
+    assert run("umount").code == 3
+
+
+@pytest.mark.mount
+def test_a_node_that_cannot_start_says_why_by_its_exit_code(run: Run, tmp_path: Path) -> None:
+    run("init")
+    database = open_database(Home(tmp_path / "home").storage.index)
+    with database.write() as transaction:
+        transaction.put(b"format", U32.pack(99), db=database[Table.META])
+    database.close()
+    done = subprocess.run([*MIMEI, "mount", str(tmp_path / "mount")], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (10, 1)
+    assert "has format 99" in done.stderr
