@@ -13,6 +13,7 @@ from mimeifs.model import state
 from mimeifs.model.entry import Kind, Link, View
 from mimeifs.model.inode import Inode
 from mimeifs.model.live_dir import LiveDir
+from mimeifs.model.mmfs import SUFFIX
 from mimeifs.model.node import check_name
 from mimeifs.model.versions import VersionInfo
 from mimeifs.model.views import RootDir
@@ -60,6 +61,12 @@ def find(services: Services, name: bytes) -> Found:
 
 def _walk(services: Services, path: bytes) -> Inode:
     """The entry at a path that leads through presents."""
+    directory, last = place(services, path)
+    return directory.child(last)
+
+
+def place(services: Services, path: bytes) -> tuple[LiveDir, bytes]:
+    """The directory that holds the entry at a path through presents, and the entry's name."""
     *folders, last = path.split(b"/")
     directory: LiveDir = services.views.root
     for folder in folders:
@@ -69,7 +76,7 @@ def _walk(services: Services, path: bytes) -> Inode:
         if not isinstance(inode, LiveDir):
             raise NotADirError(f"{show(path)}: {show(folder)} is not a directory")
         directory = inode
-    return directory.child(last)
+    return directory, last
 
 
 def _by_id(services: Services, text: bytes) -> Found:
@@ -85,6 +92,8 @@ def check_free(services: Services, name: bytes) -> None:
     check_name(name)
     if name[:1] == b"@":
         raise InvalidError(f"a MiMei's name does not start with '@': {show(name)}")
+    if name.endswith(SUFFIX):
+        raise InvalidError(f"a MiMei's name does not end in {SUFFIX.decode()}, which is for files that place one: {show(name)}")
     try:
         services.views.root.child(name)
     except NotFoundError:

@@ -58,17 +58,28 @@ def _link(services: Services, name: bytes, link: Link) -> requests.Created:
 
 
 def remove(services: Services, request: requests.Remove) -> requests.Removed:
-    """Drop a link in the root."""
-    root, name = finding.root_of(services), request.name.strip(b"/")
+    """Drop a link."""
+    path = request.name.strip(b"/")
     try:
-        inode = root.child(name)
+        directory, name = finding.place(services, path)
+        inode = directory.child(name)
     except NotFoundError:
-        raise NotFoundError(f"no entry {finding.show(name)} in the root; `mimei ls` lists them") from None
+        raise NotFoundError(f"no entry {finding.show(path)} in the root; `mimei ls` lists them") from None
     if not isinstance(inode.special, Link):
-        raise InvalidError(f"{finding.show(name)} is no MiMei but an ordinary file or directory; remove it in the mount")
-    root.drop_link(name, inode)
-    services.live.invalidate(root.ino, name)
-    return requests.Removed(name, show_mimei(inode.special.mimei))
+        raise InvalidError(f"{finding.show(path)} is no MiMei but an ordinary file or directory; remove it in the mount")
+    directory.rmdir(name)
+    services.live.invalidate(directory.ino, name)
+    return requests.Removed(path, show_mimei(inode.special.mimei))
+
+
+def link_mimei(services: Services, request: requests.LinkMimei) -> requests.Created:
+    """Link a MiMei that is there."""
+    finding.check_free(services, request.name)
+    mimei = finding.find(services, request.mimei).mimei
+    if mimei == finding.root_of(services).tree.mimei:
+        raise InvalidError("the root cannot be linked in itself")
+    services.mimeis.tree(mimei)  # Raises where its present is not on this node: the link would lead nowhere.
+    return _link(services, request.name, Link(mimei, _VIEWS[request.view]))
 
 
 def info(services: Services, request: requests.Info) -> requests.MimeiFacts:
@@ -124,6 +135,9 @@ def backup(services: Services, request: requests.Backup) -> requests.BackedUp:
     label = request.label.removeprefix("@")
     if label:
         check_label(label)
+        named = services.versions.labels(mimei).get(label)
+        if before is not None and named == before.record and not lines.is_changed(services, services.mimeis.row(mimei), before):
+            label = ""  # It is there already, on the version that this will be.
 
     def taken(info: VersionInfo) -> requests.BackedUp:
         return requests.BackedUp(lines.one_version(services, info), before is None or before.record != info.record)
@@ -142,8 +156,9 @@ def release(services: Services, request: requests.Release) -> requests.Versioned
 def label(services: Services, request: requests.Label) -> requests.Versioned:
     """Give a version a free label."""
     mimei = finding.find(services, request.name).mimei
-    found = finding.version(services, mimei, request.version)
-    services.versions.set_label(mimei, request.label.removeprefix("@"), found)
+    found, text = finding.version(services, mimei, request.version), request.label.removeprefix("@")
+    if services.versions.labels(mimei).get(text) != found.record:
+        services.versions.set_label(mimei, text, found)
     return requests.Versioned(lines.one_version(services, found))
 
 
@@ -234,6 +249,7 @@ HANDLERS: dict[type[requests.Request[Any]], Callable[[Services, Any], msgspec.St
     requests.DropLabel: drop_label,
     requests.Log: listing.log,
     requests.Remove: remove,
+    requests.LinkMimei: link_mimei,
     requests.ChangeRef: referring.change_ref,
     requests.ListRefs: referring.list_refs,
     requests.Restore: restore,

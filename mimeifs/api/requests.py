@@ -236,9 +236,17 @@ class Removed(msgspec.Struct, frozen=True, tag="removed"):
 
 
 class Remove(Request[Removed], frozen=True, tag="rm"):
-    """Drop a link in the root; the MiMei stays."""
+    """Drop a link, an entry of the root or a path to one in a MiMei; the MiMei it leads to stays."""
 
     name: bytes
+
+
+class LinkMimei(Request[Created], frozen=True, tag="link"):
+    """Link a MiMei that is there, named by its ID or by another link to it, in the root."""
+
+    mimei: bytes
+    name: bytes
+    view: Literal["all", "cur"] = "all"
 
 
 class Refs(msgspec.Struct, frozen=True, tag="refs"):
@@ -294,6 +302,7 @@ AnyRequest = (
     | Fork
     | Split
     | Remove
+    | LinkMimei
     | ChangeRef
     | ListRefs
     | Settle

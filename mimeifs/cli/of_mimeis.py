@@ -1,4 +1,4 @@
-"""Commands on MiMeis: ``create``, ``ls``, ``info``, ``fork``, ``split``, ``rm``, ``ref``."""
+"""Commands on MiMeis: ``create``, ``ls``, ``info``, ``fork``, ``split``, ``rm``, ``link``, ``ref``."""
 
 import argparse
 from collections.abc import Iterator
@@ -17,13 +17,17 @@ from mimeifs.errors import InvalidError
 def _declare_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="its name in the root")
     parser.add_argument("--kind", choices=("tree", "file"), default="tree", help="a tree of files, or one file (default: tree)")
-    parser.add_argument(
-        "--view", choices=("all", "cur"), default="all", help="show the @ names, or the present directly (default: all)"
-    )
+    _declare_view(parser)
     parser.add_argument("--ext", metavar="EXT", default="", help="extension, part of what its ID is made of")
     parser.add_argument("--app", metavar="TYPE", default="mimeifs", help="application type, part of what its ID is made of")
     parser.add_argument(
         "--mark", metavar="MARK", default="auto", help="tells MiMeis apart that are alike in the rest; auto draws one (default)"
+    )
+
+
+def _declare_view(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--view", choices=("all", "cur"), default="all", help="show the @ names, or the present directly (default: all)"
     )
 
 
@@ -81,7 +85,16 @@ def _ls(context: Context, arguments: Arguments) -> int:
     ]
     if arguments.all:
         columns.append(Column("ID", lambda line: line.mimei, colour=lambda _: Colour.DIM))
-    context.output.many("mimeis", _pages(context, arguments), columns, "no MiMei yet; `mimei create NAME` makes one")
+    unlinked: list[MimeiLine] = []
+
+    def pages() -> Iterator[tuple[MimeiLine, ...]]:
+        for page in _pages(context, arguments):
+            unlinked.extend([line for line in page if not line.view][: 1 - len(unlinked)])
+            yield page
+
+    context.output.many("mimeis", pages(), columns, "no MiMei yet; `mimei create NAME` makes one")
+    if arguments.all and unlinked:
+        context.output.note("`mimei link ID NAME` links one again that is unlinked")
     return 0
 
 
@@ -137,13 +150,31 @@ def _facts(reply: MimeiFacts, paint: Paint) -> Iterator[str]:
 
 
 def _declare_rm(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="the entry of the root")
+    parser.add_argument("name", metavar="NAME", help="the link: an entry of the root, or a path to one in a MiMei")
 
 
 def _rm(context: Context, arguments: Arguments) -> int:
     reply = context.ask(requests.Remove(raw(arguments.name)))
-    context.output.one(reply, lambda _: [f"dropped the link {show.name(reply.name)}; the MiMei stays as {reply.mimei}"])
+
+    def lines(_paint: Paint) -> Iterator[str]:
+        yield f"dropped the link {show.name(reply.name)}; the MiMei stays as {reply.mimei}"
+        yield f"`mimei link {reply.mimei} NAME` links it again"
+
+    context.output.one(reply, lines)
     return 0
+
+
+# link
+
+
+def _declare_link(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("mimei", metavar="ID", help="the MiMei, as `mimei ls --all` shows it")
+    parser.add_argument("name", metavar="NAME", help="its name in the root")
+    _declare_view(parser)
+
+
+def _link(context: Context, arguments: Arguments) -> int:
+    return _made(context, context.ask(requests.LinkMimei(raw(arguments.mimei), raw(arguments.name), arguments.view)))
 
 
 # ref
@@ -238,11 +269,27 @@ COMMANDS = (
     ),
     Command(
         "rm",
-        "drop a link in the root",
-        "Drop the root's link to a MiMei. The MiMei and its versions stay on the node: `mimei ls --all` lists them.",
-        (("mimei rm drafts", "drafts is no longer in the root"),),
+        "drop a link to a MiMei",
+        "Drop a link to a MiMei. The MiMei and its versions stay on the node: `mimei ls --all` lists them, `mimei link` links\n"
+        "one again.",
+        (
+            ("mimei rm drafts", "drafts is no longer in the root"),
+            ("mimei rm drafts/book", "the link that `mimei split` left in drafts goes"),
+        ),
         _declare_rm,
         _rm,
+    ),
+    Command(
+        "link",
+        "link a MiMei in the root again",
+        "Link a MiMei that is on this node in the root, for instance one whose link `mimei rm` or `rmdir` dropped.",
+        (
+            ("mimei ls --all", "shows the IDs, those without a link too"),
+            ("mimei link m4xq... drafts", "as drafts, with @cur, @last and so on in it"),
+            ("mimei link m4xq... drafts --view cur", "as drafts, showing its present directly"),
+        ),
+        _declare_link,
+        _link,
     ),
     Command(
         "ref",

@@ -186,7 +186,8 @@ def check_name(name: bytes) -> None:
     if len(name) > NAME_MAX:
         raise NameTooLongError(f"a name has at most {NAME_MAX} bytes, this one has {len(name)}")
     if not name or name in (b".", b"..") or b"/" in name or b"\0" in name:
-        raise InvalidError(f"not a name for a file: {name!r}")
+        shown = name.decode(errors="backslashreplace")
+        raise InvalidError(f"not a name for a file: '{shown}' (no slash, no NUL, not empty, not . or ..)")
 
 
 def check_target(target: bytes) -> None:

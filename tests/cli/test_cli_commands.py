@@ -1,5 +1,6 @@
 """Commands on a home that no node has: what they do, what they print, and how they fail."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,23 @@ def test_a_store_in_use_by_who_does_not_answer_is_told(run: Run, home: Home, mon
     done = run("ls")
     lock.release()
     assert (done.code, "no node answers on" in done.err) == (7, True)
+
+
+@pytest.mark.parametrize("words", [("ls",), ("init",), ("mount",), ("check",)])
+def test_a_home_without_its_devices_key_says_which_file_is_missing(run: Run, home: Home, words: tuple[str, ...]) -> None:
+    aside = home.device_key.rename(home.root / "aside")
+    done = run(*words)
+    aside.rename(home.device_key)
+    assert (done.code, f"the key file {home.device_key} is missing" in done.err) == (3, True)
+
+
+@pytest.mark.parametrize(("place", "mode", "said"), [("", 0o777, "chmod go-w"), ("keys/device.key", 0o644, "chmod 600")])
+def test_what_others_could_change_is_refused(run: Run, home: Home, place: str, mode: int, said: str) -> None:
+    before = (home.root / place).stat().st_mode
+    (home.root / place).chmod(mode)
+    done = run("create", "drafts")
+    (home.root / place).chmod(before)
+    assert (done.code, said in done.err) == (5, True)
 
 
 # Keys
@@ -147,7 +165,12 @@ def test_a_version_is_published_and_labelled(run: Run, home: Home) -> None:
     run("backup", "drafts")
     assert run("release", "drafts").code == 0
     assert run("label", "drafts", "good", "1").code == 0
-    assert run("label", "drafts", "good").code == 4
+    assert run("label", "drafts", "good").code == 0
+    assert run("backup", "drafts", "--label", "good").code == 0
+    write(home, b"drafts", b"@cur/a", b"x")
+    assert run("backup", "drafts").code == 0
+    taken = run("label", "drafts", "good")
+    assert (taken.code, "--move" in taken.err) == (4, True)
     assert run("label", "drafts", "good", "@release", "--move").code == 0
     assert "release good" in " ".join(run("log", "drafts").out.split())
     assert run("label", "drafts", "good", "--drop").code == 0
@@ -165,7 +188,22 @@ def test_fork_split_ref_and_rm(run: Run, home: Home) -> None:
     assert [line["count"] for line in run("ref", "ls", "drafts", "--json").json["refs"]] == [1]
     assert run("rm", "copy").code == 0
     assert run("log", "copy").code == 3
-    assert "copy  (unlinked)" in run("ls", "--all").out
+    listed = run("ls", "--all")
+    assert ("copy  (unlinked)" in listed.out, "mimei link" in listed.err) == (True, True)
+    assert run("rm", "drafts/book").code == 0
+    assert run("log", "drafts/book").code == 3
+
+
+def test_a_mimei_is_linked_again_by_its_id(run: Run, home: Home) -> None:
+    run("create", "drafts")
+    run("backup", "drafts")
+    gone = run("rm", "drafts", "--json").json["mimei"]
+    made = run("link", gone, "again", "--view", "cur", "--json").json
+    assert (made["name"], made["mimei"], made["view"]) == ("again", gone, "cur")
+    assert [line["number"] for line in run("log", "again", "--json").json["versions"]] == [1]
+    assert run("link", gone, "again").code == 4
+    root = next(line for line in run("ls", "--all", "--json").json["mimeis"] if line["view"] == "root")
+    assert run("link", root["mimei"], "loop").code == 2
 
 
 @pytest.mark.parametrize(
@@ -174,7 +212,10 @@ def test_fork_split_ref_and_rm(run: Run, home: Home) -> None:
         (("backup", "nope"), 3, "no MiMei nope"),
         (("info", "m" + "a" * 52), 3, "no MiMei m"),
         (("create", "a" * 256), 2, "at most 255 bytes"),
-        (("create", "a/b"), 2, "not a name"),
+        (("create", "a/b"), 2, "not a name for a file: 'a/b' ("),
+        (("create", "x.mmfs"), 2, "does not end in .mmfs"),
+        (("link", "m" + "a" * 52, "x"), 3, "no MiMei"),
+        (("ref", "ls", "nosuch"), 3, "no MiMei nosuch"),
         (("create", "drafts"), 4, "exists already"),
         (("label", "drafts", "@cur"), 2, "reserved"),
         (("label", "drafts", "1st"), 2, "start with a digit"),
@@ -197,7 +238,7 @@ def test_a_mistake_costs_one_line(run: Run, drafts: Home, words: tuple[str, ...]
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1)
     assert said in done.err
     told = run("--home", str(drafts.root), *words, "--json")
-    assert (told.code, f'"exit_code": {code}' in told.err) == (code, True)
+    assert (told.code, told.out, json.loads(told.err)["exit_code"]) == (code, "", code)
 
 
 # Output
@@ -224,6 +265,17 @@ def test_info_of_a_blob_says_who_needs_it(run: Run, home: Home) -> None:
     record = run("backup", "drafts", "--json").json["version"]["record"]
     facts = run("info", record, "--json").json
     assert (facts["kind"], facts["damage"], facts["holders"][0]["number"]) == ("record", "", 1)
+
+
+def test_info_of_a_damaged_blob_says_so_by_its_exit_code(run: Run, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    run("init")
+    run("create", "drafts")
+    record = run("backup", "drafts", "--json").json["version"]["record"]
+    for pack in home.storage.packs.iterdir():
+        pack.write_bytes(bytes(pack.stat().st_size))
+    done = run("info", record, "--json")
+    assert (done.code, done.json["damage"] != "") == (8, True)
 
 
 # What nobody foresaw

@@ -1,6 +1,7 @@
 """Every command and option is explained: in the help by example, in the reference in full."""
 
 import argparse
+import json
 import re
 import shlex
 from pathlib import Path
@@ -16,6 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
 ISSUED = (
     "init serve mount umount create ls info backup release label log diff history restore fork split rm ref check key version"
 )
+ADDED = "link"
 
 
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -36,7 +38,7 @@ EVERYWHERE = {"-h", "--help", "--home", "--json"}
 
 
 def test_there_are_the_commands_that_were_promised() -> None:
-    assert set(COMMANDS) == set(ISSUED.split())
+    assert set(COMMANDS) == {*ISSUED.split(), ADDED}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -85,3 +87,12 @@ def test_a_wrong_command_line_is_a_usage_error(words: tuple[str, ...], run: Run)
     done = run(*words)
     assert (done.code, done.out) == (2, "")
     assert "Traceback" not in done.err
+    told = run(*words, "--json")
+    assert (told.code, told.out, json.loads(told.err)["error"]) == (2, "", "usage")
+
+
+def test_a_usage_error_is_about_its_command(run: Run) -> None:
+    usage, said = run("backup").err.splitlines()
+    assert usage.startswith("usage: mimei backup [-h]")
+    assert said.startswith("mimei backup: ")
+    assert run("key", "show", "x", "y").err.startswith("usage: mimei")
