@@ -3,7 +3,8 @@
 What this is not: reading or naming contents (``content``). Always true: the result equals storing the whole new content,
 because a cut depends only on the offset and the bytes of its own chunk, so that a chunk that starts at the same offset and
 has the same bytes ends at the same offset; only the last chunk, which the end of the file cuts, may change when the file
-grows. Chunks that no change touches are neither read nor written.
+grows. Chunks that no change touches are neither read nor written; neither are whole chunks of ranges known to read as zeros,
+which are all one blob, stored once.
 """
 
 from bisect import bisect_right
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from mimeifs.ids import BlobId
 from mimeifs.store import chunker, prolly
 from mimeifs.store import content as contents
-from mimeifs.store.content import EMPTY, Chunk, ContentKind, ContentRef, chunk_at, chunks_from, encode_chunk, read, write_all
+from mimeifs.store.content import EMPTY, Chunk, ContentKind, ContentRef, chunk_at, chunks_from, encode_chunk, read
 from mimeifs.store.interfaces import BlobSink, BlobSource
 
 Range = tuple[int, int]
@@ -24,14 +25,21 @@ _BATCH = 4096
 
 
 def edit(
-    source: BlobSource, sink: BlobSink, old: ContentRef, new_size: int, dirty: Sequence[Range], read_new: ReadNew
+    source: BlobSource,
+    sink: BlobSink,
+    old: ContentRef,
+    new_size: int,
+    dirty: Sequence[Range],
+    read_new: ReadNew,
+    zeros: Sequence[Range] = (),
 ) -> ContentRef:
     """Store the content of ``new_size`` bytes that equals ``old`` except in the sorted, disjoint ranges ``dirty``.
 
     ``read_new`` is asked only for bytes inside ``dirty`` and for those behind the end of ``old``, which always count as dirty.
-    ``source`` must see what ``sink`` has stored.
+    ``zeros`` are sorted, disjoint ranges in which the new content is known to be zeros: they cost next to nothing, however
+    long. ``source`` must see what ``sink`` has stored.
     """
-    new = _NewContent(source, old, new_size, _fresh_ranges(old.size, new_size, dirty), read_new)
+    new = _NewContent(source, old, new_size, _fresh_ranges(old.size, new_size, dirty), read_new, zeros)
     if new_size == old.size and not new.fresh:
         return old
     if new_size == 0:
@@ -39,7 +47,7 @@ def edit(
     if new_size <= contents.SINGLE_LIMIT:
         return ContentRef(ContentKind.BLOB, sink.put(new.read(0, new_size)), new_size)
     if old.kind is not ContentKind.CHUNKS:
-        return write_all(sink, new.pieces())
+        return ContentRef(ContentKind.CHUNKS, prolly.build(sink, map(encode_chunk, new.chunks(sink, 0))), new_size)
     return ContentRef(ContentKind.CHUNKS, _Rechunking(source, sink, old, new).run(), new_size)
 
 
@@ -62,13 +70,24 @@ def _fresh_ranges(old_size: int, new_size: int, dirty: Sequence[Range]) -> list[
 class _NewContent:
     """The new bytes: ``read_new`` inside the fresh ranges, the old content elsewhere."""
 
-    def __init__(self, source: BlobSource, old: ContentRef, size: int, fresh: list[Range], read_new: ReadNew) -> None:
+    def __init__(
+        self,
+        source: BlobSource,
+        old: ContentRef,
+        size: int,
+        fresh: list[Range],
+        read_new: ReadNew,
+        zeros: Sequence[Range],
+    ) -> None:
         self.size = size
         self.fresh = fresh
         self._source = source
         self._old = old
         self._starts = [start for start, _ in fresh]
         self._read_new = read_new
+        self._zeros = zeros
+        self._zero_starts = [start for start, _ in zeros]
+        self._zero_chunk: BlobId | None = None
 
     def fresh_until(self, offset: int) -> int:
         """The end of the fresh range that holds ``offset``; ``offset`` itself when none does."""
@@ -92,11 +111,50 @@ class _NewContent:
             offset = until
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def pieces(self) -> Iterator[bytes]:
-        """Everything, a piece at a time."""
-        step = chunker.SIZES.maximum
-        for offset in range(0, self.size, step):
-            yield self.read(offset, min(offset + step, self.size))
+    def chunks(self, sink: BlobSink, start: int) -> Iterator[Chunk]:
+        """The chunks from ``start`` on, where one starts, each stored when it is asked for."""
+        window = bytearray()
+        largest = chunker.SIZES.maximum
+        while start < self.size:
+            until = self._zero_chunks_until(start)
+            if until > start:
+                blob = self._stored_zeros(sink)
+                del window[: until - start]
+                for begin in range(start, until, largest):
+                    yield Chunk(begin, begin + largest, blob)
+                start = until
+            else:
+                data = self._next_chunk(window, start)
+                yield Chunk(start, start + len(data), sink.put(data))
+                start += len(data)
+
+    def _zero_chunks_until(self, start: int) -> int:
+        """Where the largest chunks of known zeros that follow one another from ``start`` on end; ``start`` if there is none."""
+        if start % chunker.SIZES.maximum:
+            return start
+        index = bisect_right(self._zero_starts, start) - 1
+        stop = min(self._zeros[index][1], self.size) if index >= 0 else start
+        return max(start, stop - stop % chunker.SIZES.maximum)
+
+    def _stored_zeros(self, sink: BlobSink) -> BlobId:
+        if self._zero_chunk is None:
+            self._zero_chunk = sink.put(bytes(chunker.SIZES.maximum))
+        return self._zero_chunk
+
+    def _next_chunk(self, window: bytearray, start: int) -> bytes:
+        """The chunk that starts at ``start``; ``window`` holds what is read already from there on."""
+        while (length := chunker.first_cut(window, start)) is None and start + len(window) < self.size:
+            end = start + len(window)
+            window += self.read(end, self._reach(start, end))
+        return chunker.take(window, length)
+
+    def _reach(self, start: int, end: int) -> int:
+        """How far to read from ``end``: fresh bytes as far as a chunk may reach, old ones to the end of their chunk."""
+        stop = min(self.fresh_until(end), start + chunker.SIZES.maximum)
+        if end < self._old.size:
+            chunked = self._old.kind is ContentKind.CHUNKS
+            stop = max(stop, chunk_at(self._source, self._old, end).stop if chunked else self._old.size)
+        return min(stop, self.size)
 
 
 class _Rechunking:
@@ -135,44 +193,26 @@ class _Rechunking:
 
     def _cut_again(self, start: int) -> int:
         """Cut from ``start``, where an old chunk starts, to the next old chunk that holds again; returns where that starts."""
-        window = bytearray()
         remaining = chunks_from(self._source, self._old, start)
         ahead = next(remaining, None)
-        while start < self._new.size:
-            data = self._next_chunk(window, start)
-            chunk = Chunk(start, start + len(data), self._sink.put(data))
+        for chunk in self._new.chunks(self._sink, start):
             if ahead != chunk:
                 self._change(*encode_chunk(chunk))
-            if ahead is not None and ahead.start == start:
+            if ahead is not None and ahead.start == chunk.start:
                 ahead = next(remaining, None)
-            start = chunk.stop
-            while ahead is not None and ahead.start < start:
+            while ahead is not None and ahead.start < chunk.stop:
                 self._change(encode_chunk(ahead)[0], None)
                 ahead = next(remaining, None)
-            if ahead is not None and ahead.start == start and not self._is_stale(ahead):
-                return start
-        while ahead is not None:
-            self._change(encode_chunk(ahead)[0], None)
-            ahead = next(remaining, None)
+            if ahead is not None and ahead.start == chunk.stop and not self._is_stale(ahead):
+                return chunk.stop
+        if ahead is not None:
+            self._apply()
+            self._root = prolly.cut_off(self._source, self._sink, self._root, encode_chunk(ahead)[0])
         return max(self._old.size, self._new.size)
 
     def _is_stale(self, chunk: Chunk) -> bool:
         begin = self._next_stale(chunk.start)
         return begin is not None and begin < chunk.stop
-
-    def _next_chunk(self, window: bytearray, start: int) -> bytes:
-        """The chunk that starts at ``start``; ``window`` holds what is read already from there on."""
-        while (length := chunker.first_cut(window, start)) is None and start + len(window) < self._new.size:
-            end = start + len(window)
-            window += self._new.read(end, self._reach(start, end))
-        return chunker.take(window, length)
-
-    def _reach(self, start: int, end: int) -> int:
-        """How far to read from ``end``: fresh bytes as far as a chunk may reach, old ones to the end of their chunk."""
-        stop = min(self._new.fresh_until(end), start + chunker.SIZES.maximum)
-        if end < self._old.size:
-            stop = max(stop, chunk_at(self._source, self._old, end).stop)
-        return min(stop, self._new.size)
 
     def _change(self, key: bytes, value: bytes | None) -> None:
         self._changes.append((key, value))

@@ -1,12 +1,15 @@
 """Sealing: what a file being edited holds now becomes content, named by its digest.
 
 Reads journal ranges and the base, writes blobs; changes no row (the caller rebases the file in its transaction). Small
-files become one blob straight from the journal; large ones are re-chunked only around what was written.
+files become one blob straight from the journal; large ones are re-chunked only around what was written, and a hole costs no
+reading, so that a file of any size that holds little is sealed for little.
 """
+
+from collections.abc import Iterable
 
 from mimeifs.store import content, editing
 from mimeifs.store.content import ContentRef
-from mimeifs.store.extents import ZEROS, ExtentMap
+from mimeifs.store.extents import ZEROS, Extent, ExtentMap
 from mimeifs.store.journal import JournalReader
 from mimeifs.store.overlay import FileRow
 from mimeifs.store.packwriter import PackWriter
@@ -23,7 +26,8 @@ def seal(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: PackWr
     def read_new(offset: int, size: int) -> bytes:
         return b"".join(_pieces(row, extents, journal, blobs, offset, size))
 
-    return editing.edit(blobs, blobs, row.base, row.size, _dirty(extents, row.size), read_new)
+    holes = _joined((extent for extent in extents if extent[2] & ZEROS), row.size)
+    return editing.edit(blobs, blobs, row.base, row.size, _joined(extents, row.size), read_new, holes)
 
 
 def _one_piece(row: FileRow, extents: ExtentMap) -> int | None:
@@ -46,8 +50,8 @@ def _pieces(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: Pac
     return pieces
 
 
-def _dirty(extents: ExtentMap, size: int) -> list[tuple[int, int]]:
-    """The extents as sorted, disjoint ranges, neighbours joined."""
+def _joined(extents: Iterable[Extent], size: int) -> list[tuple[int, int]]:
+    """Extents as sorted, disjoint ranges below ``size``, neighbours joined."""
     ranges: list[tuple[int, int]] = []
     for start, length, _ in extents:
         stop = min(start + length, size)

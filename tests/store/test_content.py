@@ -1,6 +1,7 @@
 """Contents at rest: storing, reading and editing them, held against plain bytes; and the independent encoder's cuts."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -310,6 +311,74 @@ def test_an_edit_equals_storing_the_whole_new_content(small: None, change: Edit)
     check_edit(*change)
 
 
+def holes(draw: st.DrawFn, new: bytes, unit: int) -> list[tuple[int, int]]:
+    """Some of the ranges in which ``new`` is zeros, known whole or in part."""
+    ranges = []
+    for stretch in re.finditer(rb"\0{2,}", new):
+        start = draw(st.integers(stretch.start(), min(stretch.end(), stretch.start() + unit)))
+        stop = draw(st.integers(max(start, stretch.end() - unit), stretch.end()))
+        ranges += [(start, stop)] * draw(st.sampled_from([0, 1, 1]))
+    return ranges
+
+
+@st.composite
+def sparse_edits(draw: st.DrawFn, unit: int) -> tuple[bytes, bytes, list[tuple[int, int]], list[tuple[int, int]]]:
+    """An edit that leaves long zeros, and the ranges known to be zeros."""
+    old, changed, dirty = draw(edits(unit))
+    new = bytearray(changed)
+    for start, stop in draw(st.lists(st.tuples(st.integers(0, 20 * unit), st.integers(0, 20 * unit)), max_size=2)):
+        start = min(start, len(new))
+        if start < stop:
+            new.extend(bytes(max(0, stop - len(new))))
+            new[start:stop] = bytes(stop - start)
+            dirty = joined([*dirty, (start, stop)])
+    return old, bytes(new), dirty, holes(draw, bytes(new), unit)
+
+
+def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    made: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if made and start <= made[-1][1]:
+            made[-1] = made[-1][0], max(stop, made[-1][1])
+        else:
+            made.append((start, stop))
+    return made
+
+
+def check_sparse(old: bytes, new: bytes, dirty: list[tuple[int, int]], zeros: list[tuple[int, int]]) -> None:
+    """An edit that knows of zeros gives what storing gives, and puts the largest chunk of them once."""
+    blobs = Watched()
+    before = stored(blobs, old)
+    blobs.forget()
+    read_new, largest = reader(old, new, dirty), chunker.SIZES.maximum
+
+    def read_rest(offset: int, size: int) -> bytes:
+        first = -(-offset // largest) * largest
+        for start, stop in zeros:
+            assert max(first, start) + 2 * largest > min(offset + size, stop), "read what is known"
+        return read_new(offset, size)
+
+    after = edit(blobs, blobs, before, len(new), dirty, read_rest, zeros)
+    assert after == stored(MemoryBlobs(), new)
+    assert read(blobs, after, 0, len(new)) == new
+
+
+@given(sparse_edits(unit=500))
+@settings(fixtures_stay, max_examples=300)
+def test_an_edit_that_knows_of_zeros_equals_storing_the_whole_new_content(
+    small: None, change: tuple[bytes, bytes, list[tuple[int, int]], list[tuple[int, int]]]
+) -> None:
+    check_sparse(*change)
+
+
+@given(sparse_edits(unit=200_000))
+@settings(fixtures_stay, max_examples=25)
+def test_an_edit_with_real_sizes_that_knows_of_zeros_equals_storing_the_whole_new_content(
+    change: tuple[bytes, bytes, list[tuple[int, int]], list[tuple[int, int]]],
+) -> None:
+    check_sparse(*change)
+
+
 @given(edits(unit=200_000))
 @settings(fixtures_stay, max_examples=25)
 def test_an_edit_with_real_sizes_equals_storing_the_whole_new_content(change: Edit) -> None:
@@ -358,6 +427,37 @@ def test_a_write_into_a_sparse_file_moves_no_cut_beyond_the_next_mark() -> None:
     edit(blobs, blobs, before, size, [(start, stop)], lambda offset, size: new[offset - start : offset - start + size])
     assert blobs.volume(blobs.got) < 4 * MIB
     assert blobs.volume(blobs.put_ids) < 4 * MIB
+
+
+def test_a_hole_is_stored_unread_and_as_its_zeros_would_be() -> None:
+    blobs = Watched()
+    size = 64 * MIB + 100
+    hole = (3, size - 50)
+    asked: list[int] = []
+
+    def read_new(offset: int, length: int) -> bytes:
+        asked.append(length)
+        return bytes(length)
+
+    after = edit(blobs, blobs, EMPTY, size, [(0, size)], read_new, [hole])
+    assert sum(asked) < 3 * MIB
+    assert blobs.volume(blobs.put_ids) < 3 * MIB
+    assert after == write_all(MemoryBlobs(), [bytes(size)])
+
+
+def test_a_hole_of_many_gibibytes_is_grown_cut_off_and_written_into_for_little() -> None:
+    blobs, size = Watched(), 8 << 30
+    holes = [(0, size)]
+    sparse = edit(blobs, blobs, EMPTY, size, holes, lambda offset, length: bytes(length), holes)
+    assert prolly.count(blobs, sparse.digest) == size // MIB
+    blobs.forget()
+    place = size // 2 + 7
+    written = edit(blobs, blobs, sparse, size, [(place, place + 5)], lambda offset, length: b"12345"[:length])
+    shorter = edit(blobs, blobs, written, 2 * MIB, [], lambda offset, length: bytes(length))
+    assert read(blobs, written, place - 1, 7) == b"\x0012345\0"
+    assert shorter == write_all(MemoryBlobs(), [bytes(2 * MIB)])
+    assert len(blobs.put_ids) < 40
+    assert len(blobs.got) < 80
 
 
 def test_appending_reads_only_the_last_chunk() -> None:

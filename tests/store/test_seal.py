@@ -15,7 +15,7 @@ from mimeifs.store.overlay import FileRow
 from mimeifs.store.seal import seal
 
 SIZES = [0, 1, 1000, 65_535, 65_536, 65_537, 250_000, 700_000]
-OFFSETS = [0, 1, 5000, 65_536, 200_000, 600_000]
+OFFSETS = [0, 1, 5000, 65_536, 200_000, 600_000, 3_500_000]
 acts = st.lists(st.tuples(st.sampled_from(["write", "resize"]), st.sampled_from(OFFSETS), st.sampled_from(SIZES)), max_size=5)
 
 
@@ -80,3 +80,29 @@ def test_a_file_cut_off_and_grown_again_has_zeros_there(journal):
     row, extents, plain = played(journal, blobs, 1000, [("resize", 0, 1), ("resize", 0, 1000)])
     assert plain[1:] == bytes(999)
     assert content.read(blobs, seal(row, extents, journal[1], blobs), 0, 1000) == plain
+
+
+class Counting(MemoryBlobs):
+    """Blobs that count the bytes handed to them."""
+
+    def __init__(self):
+        super().__init__()
+        self.taken = 0
+
+    def put(self, data):
+        self.taken += len(data)
+        return super().put(data)
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_hole_costs_its_map_and_no_bytes_even_where_it_was_made_piece_by_piece(journal, pieces):
+    blobs, step = Counting(), (3 << 30) + 12_345
+    extents = ExtentMap()
+    for index in range(pieces):
+        extents.put(index * step, step, index | ZEROS)
+    sealed = seal(FileRow(EMPTY, pieces * step, 0, 0), extents, journal[1], blobs)
+    assert blobs.taken < 4 << 20
+    assert content.read(blobs, sealed, step - 15, 10) == bytes(10)
+    parts = content.plan(blobs, sealed, 0, sealed.size)
+    assert len(parts) == (pieces * step >> 20) + 1
+    assert len({blob for blob, _, _ in parts}) == 2

@@ -141,8 +141,10 @@ class Trees:
             yield from self.stored(ref.digest, ref.size, where)
         elif ref.kind is ContentKind.CHUNKS and self._first_time(b"chunks", ref.digest, U64.pack(ref.size)):
             try:
+                last: tuple[BlobId, int] | None = None
                 for chunk in content.chunks_from(self.blobs, ref, 0):
-                    yield from self.stored(chunk.blob, chunk.stop - chunk.start, where)
+                    if last != (last := (chunk.blob, chunk.stop - chunk.start)):  # A hole is one chunk, over and over.
+                        yield from self.stored(*last, where)
             except (IntegrityError, NotFoundError) as error:
                 yield _unreadable(error, where, ref.digest)
 

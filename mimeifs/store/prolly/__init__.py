@@ -10,6 +10,7 @@ Format page: ``docs/format/prolly.md``.
 
 from mimeifs.store.prolly.comparing import Change, diff
 from mimeifs.store.prolly.editing import apply
+from mimeifs.store.prolly.heading import cut_off
 from mimeifs.store.prolly.merging import Resolve, merge
 from mimeifs.store.prolly.node import EMPTY_NODE, EMPTY_ROOT, MAX_KEY, MAX_VALUE
 from mimeifs.store.prolly.reading import at, count, find, floor, get
@@ -27,6 +28,7 @@ __all__ = [
     "at",
     "build",
     "count",
+    "cut_off",
     "diff",
     "find",
     "floor",
