@@ -18,12 +18,24 @@ from mimeifs.cli.command import Arguments, Context
 from mimeifs.cli.output import Json, Output, text_output
 from mimeifs.cli.parser import COMMANDS, MisusedError, make_parser
 from mimeifs.cli.show import clean
-from mimeifs.errors import CapacityError, ForbiddenError, MimeiError, NotFoundError, UsageError
+from mimeifs.errors import (
+    CapacityError,
+    ForbiddenError,
+    IsADirError,
+    MimeiError,
+    NameTooLongError,
+    NotADirError,
+    NotFoundError,
+    UsageError,
+)
 from mimeifs.home import Home, home_from
 
 EXIT_PIPE = 141
 _FOR_ERRNO: dict[int, type[MimeiError]] = {
     errno.ENOENT: NotFoundError,
+    errno.ENOTDIR: NotADirError,
+    errno.EISDIR: IsADirError,
+    errno.ENAMETOOLONG: NameTooLongError,
     errno.EACCES: ForbiddenError,
     errno.EPERM: ForbiddenError,
     errno.EROFS: ForbiddenError,

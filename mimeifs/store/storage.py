@@ -12,7 +12,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimeifs.errors import ExistsError, ForbiddenError, LockedError, NotFoundError
+from mimeifs.errors import ExistsError, ForbiddenError, LockedError, NotADirError, NotFoundError
 from mimeifs.store.database import create_database
 
 BALLAST = 64 << 20
@@ -75,7 +75,7 @@ def check_owner(path: Path) -> None:
     except PermissionError:
         raise ForbiddenError(f"{path} may not be entered; it belongs to somebody else") from None
     if not stat.S_ISDIR(facts.st_mode):
-        raise NotFoundError(f"{path} is not a directory; `mimei init` makes a store")
+        raise NotADirError(f"{path} is not a directory; give one of your own, or one that is not there yet (--home)")
     if facts.st_uid != os.geteuid():
         raise ForbiddenError(
             f"{path} belongs to user {facts.st_uid}, not to you ({os.geteuid()}); use a home directory of your own (--home)"

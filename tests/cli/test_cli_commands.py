@@ -92,6 +92,14 @@ def test_what_others_could_change_is_refused(run: Run, home: Home, place: str, m
     assert (done.code, said in done.err) == (5, True)
 
 
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_home_that_is_no_directory_is_a_mistake(run: Run, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    for command in ("ls", "init"):
+        done = run("--home", str(tmp_path / place), command)
+        assert (done.code, str(tmp_path / "file") in done.err, done.err.count("\n")) == (2, True, 1)
+
+
 # Keys
 
 
