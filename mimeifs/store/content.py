@@ -8,7 +8,6 @@ map and a chunk that do not fit together raise ``IntegrityError``. Format page: 
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain
 
@@ -59,8 +58,7 @@ class ContentRef(msgspec.Struct, frozen=True, gc=False):
 EMPTY = ContentRef(ContentKind.EMPTY, BlobId(b""), 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True, gc=False):
     """One row of a chunk map; ``start`` and ``stop`` are offsets in the content."""
 
     start: int
