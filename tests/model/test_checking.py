@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mimeifs.ids import BlobId, RecordId
+from mimeifs.ids import BlobId, RecordId, blob_id
 from mimeifs.model import state
 from mimeifs.model.checking import Depth, Fault, Progress, check, holders
 from mimeifs.model.entry import Entry, Kind, decode, decode_linked, decode_tree, encode
@@ -134,6 +134,20 @@ def test_every_lost_blob_and_record_of_a_version_is_found(broken: Local) -> None
         alter(broken, Table.BLOBS, key, value)
     # A label's record and a delegation's are kept for other nodes; here their rows stand for them.
     assert len(unmissed) == sum(1 for table in (Table.LABELS, Table.DELEGATIONS) for _ in database.scan(table, b""))
+
+
+def test_a_hole_whose_zeros_are_lost_is_one_finding(local: Local) -> None:
+    photos = local.mimei()
+    local.put(photos, b"hole", b"")
+    hole = local.run(lambda: photos.child(b"hole"))
+    local.run(lambda: hole.resize(200 << 20))
+    local.backup(photos.tree.mimei)
+    assert local.findings() == []
+    zeros = blob_id(bytes(1 << 20))
+    row = local.running.database.get(Table.BLOBS, zeros)
+    alter(local, Table.BLOBS, zeros, None)
+    assert [finding.fault for finding in local.findings()] == [Fault.MISSING]
+    alter(local, Table.BLOBS, zeros, row)
 
 
 def test_an_unnoted_change_is_found(broken: Local) -> None:
