@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 class FindingLine(msgspec.Struct, frozen=True):
-    """One thing that does not fit; ``blob`` is "" where none is concerned."""
+    """One thing that does not fit; ``where`` is in a person's words. What is not concerned, or not known, is "" (``blob``,
+    ``mimei``) or None: ``version`` is None for the present."""
 
     fault: str
     where: str
     problem: str
     blob: str
+    mimei: str
+    version: int | None
+    path: bytes | None
 
 
 class HolderLine(msgspec.Struct, frozen=True):
@@ -99,10 +103,13 @@ def _look(home: Home, now: "Moment", depth: "Depth", say: Callable[[str], None])
 
 
 def _line(finding: "Finding") -> FindingLine:
-    from mimeifs.ids import show_blob
+    from mimeifs.ids import show_blob, show_mimei
+    from mimeifs.model.checking import Where
 
-    blob = show_blob(finding.blob) if finding.blob is not None else ""
-    return FindingLine(finding.fault.value, finding.where, finding.problem, blob)
+    blob, where = show_blob(finding.blob) if finding.blob is not None else "", finding.where
+    at = where if isinstance(where, Where) else Where(where, None)
+    mimei = show_mimei(at.mimei) if at.mimei is not None else ""
+    return FindingLine(finding.fault.value, str(where), finding.problem, blob, mimei, at.version, at.path)
 
 
 # info of a blob

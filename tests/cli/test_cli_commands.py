@@ -286,6 +286,20 @@ def test_info_of_a_damaged_blob_says_so_by_its_exit_code(run: Run, tmp_path: Pat
     assert (done.code, done.json["damage"] != "") == (8, True)
 
 
+def test_a_finding_says_which_mimei_version_and_path(run: Run, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    run("init")
+    mimei = run("create", "drafts", "--view", "cur", "--json").json["mimei"]
+    content = bytes(range(100))  # Nothing to compress, so that it is found again.
+    write(home, b"drafts", b"deep/a", content)
+    run("backup", "drafts")
+    for pack in home.storage.packs.iterdir():
+        pack.write_bytes(pack.read_bytes().replace(content, content[::-1]))
+    done = run("check", "--json")
+    places = [(line["mimei"], line["version"], line["path"]) for line in done.json["findings"]]
+    assert (done.code, (mimei, 1, "deep/a") in places) == (1, True), places
+
+
 # What nobody foresaw
 
 

@@ -5,8 +5,8 @@ moment of the database, which must not be renewed meanwhile, and a blob source t
 finding, never an exception: one bad blob does not keep the rest from being looked at.
 """
 
-from mimeifs.model.checking.findings import Depth, Fault, Finding, Progress, Report, silent
+from mimeifs.model.checking.findings import Depth, Fault, Finding, Progress, Report, Where, silent
 from mimeifs.model.checking.holders import Holder, holders
 from mimeifs.model.checking.running import check
 
-__all__ = ["Depth", "Fault", "Finding", "Holder", "Progress", "Report", "check", "holders", "silent"]
+__all__ = ["Depth", "Fault", "Finding", "Holder", "Progress", "Report", "Where", "check", "holders", "silent"]

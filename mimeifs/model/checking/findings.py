@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from mimeifs.ids import BlobId
+from mimeifs.ids import BlobId, MimeiId
 
 
 class Depth(Enum):
@@ -53,6 +53,35 @@ Report = Callable[[Progress], None]
 
 def silent(_progress: Progress) -> None:
     """Nobody wants to know."""
+
+
+class Where(str):
+    """A place in a person's words that also says, as far as known, which MiMei, version and path it is."""
+
+    __slots__ = ("mimei", "path", "version")
+
+    mimei: MimeiId | None
+    version: int | None
+    path: bytes | None
+
+    def __new__(cls, text: str, mimei: MimeiId | None, version: int | None = None, path: bytes | None = None) -> "Where":
+        """A place with its parts."""
+        made = super().__new__(cls, text)
+        made.mimei, made.version, made.path = mimei, version, path
+        return made
+
+
+def below(where: str, path: bytes) -> str:
+    """The place of a path below another place."""
+    text = f"{where}, {show_path(path)}"
+    if not isinstance(where, Where):
+        return text
+    return Where(text, where.mimei, where.version, where.path + b"/" + path if where.path and path else where.path or path)
+
+
+def reworded(text: str, where: str) -> str:
+    """Other words for a place."""
+    return Where(text, where.mimei, where.version, where.path) if isinstance(where, Where) else text
 
 
 def show_path(path: bytes) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from mimeifs.errors import IntegrityError, MimeiError, NotFoundError
+from mimeifs.ids import MimeiId
 from mimeifs.model import state
-from mimeifs.model.checking.findings import Fault, Finding, show_path
+from mimeifs.model.checking.findings import Fault, Finding, Where, below, reworded
 from mimeifs.model.checking.trees import Trees, rows_of
 from mimeifs.model.entry import (
     Entry,
@@ -55,10 +56,11 @@ class Presents:
             if mimei is None or state.decode_mimei(mimei).tree != number:
                 yield Finding(Fault.WRONG, f"tree {number}", "its MiMei does not know it")
             name = state.decode_mimei(mimei).name if mimei else str(number)
-            yield from _Present(self, number, row, f"the present of {name!r}").run()
-        for _, value in self.database.scan(Table.MIMEIS, b""):
+            yield from _Present(self, number, row, Where(f"the present of {name!r}", row.mimei)).run()
+        for key, value in self.database.scan(Table.MIMEIS, b""):
             if state.decode_mimei(value).tree not in numbers | {0}:
-                yield Finding(Fault.MISSING, f"MiMei {state.decode_mimei(value).name!r}", "its present has no row")
+                where = Where(f"MiMei {state.decode_mimei(value).name!r}", MimeiId(key))
+                yield Finding(Fault.MISSING, where, "its present has no row")
         yield from self._orphans(numbers)
 
     def _orphans(self, trees: set[int]) -> Iterator[Finding]:
@@ -149,23 +151,23 @@ class _Present:
                 at = state.split_parent(parent)[0]
 
     def _directory(self, number: int, path: bytes, waiting: list[tuple[int, bytes]]) -> Iterator[Finding]:
-        place = f"{self.where}, {show_path(path)}"
+        place = below(self.where, path)
         data = self.store.database.get(Table.DIRS, U64.pack(number))
         if data is None:
             yield Finding(Fault.MISSING, place, f"it is directory {number}, which has no row")
             return
         row = decode_dir(data)
-        yield from self.store.trees.base(row.base, row.totals, f"the base of {place}")
+        yield from self.store.trees.base(row.base, row.totals, reworded(f"the base of {place}", place))
         subdirs = 0
         try:
             for name, over, under in self._layers(Table.ENTRIES, U64.pack(number), row):
-                below = path + b"/" + name if path else name
-                yield from self._noted(number, name, over, under, below)
+                inner = path + b"/" + name if path else name
+                yield from self._noted(number, name, over, under, inner)
                 value = under if over is None else over
                 if value:
                     entry = decode(value)
                     subdirs += entry.kind is Kind.DIRECTORY
-                    yield from self._entry(entry, over, (number, name), below, waiting)
+                    yield from self._entry(entry, over, (number, name), inner, waiting)
         except (IntegrityError, NotFoundError) as error:
             yield Finding(Fault.DAMAGED, place, str(error))
             return
@@ -179,7 +181,7 @@ class _Present:
     def _entry(
         self, entry: Entry, over: bytes | None, at: tuple[int, bytes], path: bytes, waiting: list[tuple[int, bytes]]
     ) -> Iterator[Finding]:
-        place = f"{self.where}, {show_path(path)}"
+        place = below(self.where, path)
         if entry.kind is Kind.HARD:
             self.names[entry.link_id] += 1
         elif not entry.live:
@@ -210,12 +212,15 @@ class _Present:
             sealed = self.store.sealed(entry, self.stirred)
             same = sealed is not None and encode(sealed) == under
         if not same:
-            yield Finding(Fault.WRONG, f"{self.where}, {show_path(path)}", "it changed, and the next version would miss it")
+            yield Finding(Fault.WRONG, below(self.where, path), "it changed, and the next version would miss it")
 
     def _links(self) -> Iterator[Finding]:
         store, prefix = self.store, state.tree_key(self.number)
         yield from store.trees.link_map(
-            self.row.links, self.row.linked_files, self.row.linked_bytes, f"the link map below {self.where}"
+            self.row.links,
+            self.row.linked_files,
+            self.row.linked_bytes,
+            reworded(f"the link map below {self.where}", self.where),
         )
         over = ((key[len(prefix) :], value) for key, value in store.database.scan(Table.LINKS, prefix))
         try:
@@ -229,7 +234,7 @@ class _Present:
 
     def _link(self, key: bytes, over: bytes | None, under: bytes | None) -> Iterator[Finding]:
         (link_id,) = U64.unpack(key)
-        where = f"{self.where}, inode {link_id}"
+        where = reworded(f"{self.where}, inode {link_id}", self.where)
         row = under if over is None else over
         linked = decode_linked(row) if row else None
         names = self.names.pop(link_id, 0)

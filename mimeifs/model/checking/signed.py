@@ -11,7 +11,7 @@ import msgspec
 from mimeifs.errors import MimeiError, NotFoundError
 from mimeifs.ids import ID_SIZE, BlobId, MimeiId, RecordId, show_mimei, show_record
 from mimeifs.model import records, state
-from mimeifs.model.checking.findings import Fault, Finding, Progress, Report
+from mimeifs.model.checking.findings import Fault, Finding, Progress, Report, Where
 from mimeifs.model.checking.trees import Trees
 from mimeifs.model.delegation import Right, check_authority
 from mimeifs.model.entry import decode_tree
@@ -38,7 +38,8 @@ class SignedRows:
         done = 0
         for mimei in sorted({key[:ID_SIZE] for table in _OF_MIMEIS for key, _ in self.database.scan(table, b"")}):
             if mimei not in self._mimeis:
-                yield Finding(Fault.WRONG, show_mimei(mimei), "versions, labels or heads of a MiMei that is not known")
+                where = Where(show_mimei(mimei), MimeiId(mimei))
+                yield Finding(Fault.WRONG, where, "versions, labels or heads of a MiMei that is not known")
                 continue
             for finding in self._check_versions(MimeiId(mimei)):
                 if finding is None:
@@ -62,7 +63,7 @@ class SignedRows:
 
     def _check_mimeis(self) -> Iterator[Finding]:
         for key, value in self.database.scan(Table.MIMEIS, b""):
-            where = f"MiMei {show_mimei(key)}"
+            where = Where(f"MiMei {show_mimei(key)}", MimeiId(key))
             try:
                 row = self._mimeis[key] = state.decode_mimei(value)
                 signed = records.decode_as(records.Info, self.blobs.get(BlobId(row.info)))
@@ -90,7 +91,7 @@ class SignedRows:
         parents: set[RecordId] = set()
         for key, value in self.database.scan(Table.VERSIONS, mimei):
             number, record = state.split_version(key)
-            where = f"version {number} of {mimei_row.name!r}"
+            where = Where(f"version {number} of {mimei_row.name!r}", mimei, number)
             numbers[record] = number
             yield None
             try:
@@ -123,7 +124,7 @@ class SignedRows:
     def _check_marks(self, mimei: MimeiId, numbers: dict[RecordId, int], parents: set[RecordId]) -> Iterator[Finding]:
         """Parents, heads and labels of one MiMei."""
         mimei_row = self._mimeis[mimei]
-        where = f"MiMei {mimei_row.name!r}"
+        where = Where(f"MiMei {mimei_row.name!r}", mimei)
         for parent in parents - numbers.keys() - {mimei_row.origin_version}:
             yield Finding(Fault.MISSING, where, f"version {show_record(parent or b'')} is a parent and not here")
         heads = {RecordId(key[ID_SIZE:]): value for key, value in self.database.scan(Table.HEADS, mimei)}

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from mimeifs.errors import IntegrityError, MimeiError, NotFoundError
 from mimeifs.ids import BlobId
-from mimeifs.model.checking.findings import Fault, Finding, show_path
+from mimeifs.model.checking.findings import Fault, Finding, below
 from mimeifs.model.entry import Entry, Kind, LinkedInode, TreeRoot, decode, decode_linked
 from mimeifs.store import content, prolly
 from mimeifs.store.content import ContentKind, ContentRef
@@ -88,7 +88,7 @@ class Trees:
         while waiting:
             path, entry = waiting.pop()
             if entry.live:
-                yield Finding(Fault.WRONG, f"{where}, {show_path(path)}", "a local number stands where a digest belongs")
+                yield Finding(Fault.WRONG, below(where, path), "a local number stands where a digest belongs")
             elif entry.kind is Kind.DIRECTORY:
                 yield from self._directory(entry, where, path, waiting)
             else:
@@ -99,16 +99,16 @@ class Trees:
         if not self._first_time(entry.root, repr(entry.totals).encode()):
             return
         totals = Totals()
-        place = f"{where}, {show_path(path)}"
+        place = below(where, path)
         try:
             for name, value in rows_of(self.blobs, entry.root):
                 child = decode(value)
                 totals = add(totals, child)
-                below = path + b"/" + name if path else name
+                inner = path + b"/" + name if path else name
                 if child.kind is Kind.DIRECTORY:
-                    waiting.append((below, child))
+                    waiting.append((inner, child))
                 else:
-                    yield from self._leaf(child, where, below)
+                    yield from self._leaf(child, where, inner)
         except (IntegrityError, NotFoundError) as error:
             yield _unreadable(error, place, entry.root)
             return
@@ -127,13 +127,13 @@ class Trees:
     def _leaf(self, entry: Entry, where: str, path: bytes) -> Iterator[Finding]:
         if entry.kind is Kind.FILE:
             yield from self._attributes(entry, where, path)
-            yield from self.content(entry.content, f"{where}, {show_path(path)}")
+            yield from self.content(entry.content, below(where, path))
         elif entry.kind is not Kind.HARD:
             yield from self._attributes(entry, where, path)
 
     def _attributes(self, entry: Entry, where: str, path: bytes) -> Iterator[Finding]:
         if entry.xattr_blob is not None:
-            yield from self.stored(entry.xattr_blob, None, f"{where}, {show_path(path)}")
+            yield from self.stored(entry.xattr_blob, None, below(where, path))
 
     def content(self, ref: ContentRef, where: str) -> Iterator[Finding]:
         """That every blob of a content is there and of the right size."""
