@@ -95,6 +95,8 @@ class ResidentBlobReader(BlobReader):
     def __init__(self, directory: Path, lookup: Lookup, *, cache_bytes: int, pin_bytes: int = 32 << 20) -> None:
         super().__init__(directory, lookup, cache_bytes=cache_bytes)
         self._waits = False
+        self._fetch_files = PackFiles(directory)
+        self._fetch_lock = threading.Lock()
         self._scratch = bytearray(SCRATCH_BYTES)  # Reused, because fresh memory costs a page fault every 4 KiB.
         self._wanted: OrderedDict[bytes, IndexRow] = OrderedDict()
         self._pins: OrderedDict[bytes, bytes] = OrderedDict()
@@ -128,19 +130,29 @@ class ResidentBlobReader(BlobReader):
         rows = [(blob, row) for blob in ids if (row := self._wanted.pop(blob, None)) is not None]
         rows.sort(key=lambda found: (found[1].pack, found[1].offset))
         trouble: MimeiError | None = None
-        # Descriptors and decompressor live for this call: shared ones would race with the thread of get().
-        files, decompressor = PackFiles(self._directory), zstandard.ZstdDecompressor()
-        try:
-            for blob, row in rows:
-                try:
-                    stored = read_at(files.descriptor(row.pack), row.stored, row.offset)
-                    self._pin(blob, unpack(row, stored, blob, decompressor))
-                except MimeiError as error:
-                    trouble = error
-        finally:
-            files.close()
+        decompressor = zstandard.ZstdDecompressor()  # One for this call: a shared one would race with the thread of get().
+        for blob, row in rows:
+            try:
+                self._pin(blob, unpack(row, self._read_waiting(row), blob, decompressor))
+            except MimeiError as error:
+                trouble = error
         if trouble is not None:
             raise trouble
+
+    def _read_waiting(self, row: IndexRow) -> bytes:
+        """The stored bytes of a row, for any thread: descriptors are shared, and each read has its own copy of one."""
+        with self._fetch_lock:
+            fd = os.dup(self._fetch_files.descriptor(row.pack))
+        try:
+            return read_at(fd, row.stored, row.offset)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """See ``BlobReader``."""
+        super().close()
+        with self._fetch_lock:
+            self._fetch_files.close()
 
     def _load(self, blob: BlobId) -> bytes:
         data = self._unpin(blob) if blob in self._pins else None

@@ -525,12 +525,15 @@ def test_a_damaged_blob_does_not_keep_others_from_being_pinned(cold: Store) -> N
     assert [reader.get(name) for name in names[1:]] == [noise(1000, seed) for seed in (1, 2)]
 
 
-def test_a_fetch_leaves_no_descriptor_open(cold: Store) -> None:
-    name = cold.writer.put(b"data")
+def test_fetching_keeps_one_descriptor_a_pack_until_the_reader_is_closed(cold: Store) -> None:
+    names = [cold.writer.put(b"data %d" % number) for number in range(3)]
     cold.commit()
-    reader = cold.resident()
     before = len(os.listdir("/proc/self/fd"))
-    reader.fetch(reader.want([name]))
+    reader = cold.resident()
+    for name in names:
+        reader.fetch(reader.want([name]))
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    reader.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
