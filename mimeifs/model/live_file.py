@@ -22,7 +22,7 @@ from mimeifs.store.extents import ZEROS, ExtentMap
 from mimeifs.store.journal import FRAME_SIZE
 from mimeifs.store.overlay import FileRow, read_extents, read_file
 
-SIZE_MAX = (1 << 62) - 1
+SIZE_MAX = 1 << 44
 
 
 class LiveFile(Inode):
@@ -125,7 +125,7 @@ class LiveFile(Inode):
         if not length:
             return 0
         if offset + length > SIZE_MAX:
-            raise TooLargeError("a file has at most 2**62 bytes")
+            raise TooLargeError("a file has at most 16 TiB")
         live = self.tree.live
         self.refresh()
         live.reserve(length)
@@ -164,7 +164,7 @@ class LiveFile(Inode):
     def resize(self, size: int) -> None:
         """truncate(2): cut off, or extend by zeros."""
         if size > SIZE_MAX:
-            raise TooLargeError("a file has at most 2**62 bytes")
+            raise TooLargeError("a file has at most 16 TiB")
         self.refresh()
         live = self.tree.live
         now = live.now_ns()

@@ -268,9 +268,7 @@ class PackWriter:
             return
         size = os.fstat(fd).st_size
         if size < self.end.offset:
-            raise IntegrityError(
-                f"{name} has {size} bytes of {self.end.offset}: restore it from a copy of the store"
-            )
+            raise IntegrityError(f"{name} has {size} bytes of {self.end.offset}: restore it from a copy of the store")
         if size > self.end.offset:
             os.ftruncate(fd, self.end.offset)
 
