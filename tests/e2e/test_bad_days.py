@@ -230,7 +230,9 @@ def test_info_tells_which_versions_hold_a_damaged_blob(served: Served) -> None:
     assert served.end() == 0
     flip(served, hurt, 5)
     served.start()
-    told = json.loads(served.command("--json", "info", hurt).stdout)
+    answer = served.command("--json", "info", hurt, check=False)
+    told = json.loads(answer.stdout)
+    assert answer.returncode == 8
     assert "damaged" in told["damage"]
     assert [(holder["name"], holder["number"], holder["path"]) for holder in told["holders"]] == [
         ("work", 1, "f"),

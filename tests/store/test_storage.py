@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mimeifs.errors import ExistsError, ForbiddenError, LockedError, NotFoundError
+from mimeifs.errors import ExistsError, ForbiddenError, LockedError, NotADirError, NotFoundError
 from mimeifs.store import storage as storages
 from mimeifs.store.storage import (
     Storage,
@@ -64,7 +64,7 @@ def test_a_place_without_a_store_says_how_to_make_one(tmp_path):
     with pytest.raises(NotFoundError, match="mimei init"):
         check_owner(tmp_path / "absent")
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotFoundError, match="mimei init"):
+    with pytest.raises(NotADirError, match="is not a directory"):
         check_owner(tmp_path / "file")
 
 
