@@ -17,9 +17,10 @@ from functools import partial
 from typing import TypeVar
 
 from mimeifs.errors import IntegrityError, MimeiError
+from mimeifs.model import state
 from mimeifs.model.fold import Fold, reap
 from mimeifs.model.identity import SigningKey
-from mimeifs.model.orders import CallKind, CutRequest, News, Taken, decode_cut, decode_prune, is_cut
+from mimeifs.model.orders import CallKind, CutRequest, News, Taken, decode_cut, decode_prune, is_cut, outcome_key
 from mimeifs.model.pruning import prune
 from mimeifs.model.recording import Recorder, newest_version
 from mimeifs.store.content import ContentRef
@@ -256,7 +257,7 @@ class Keeper:
     def _take(self, overlay: Overlay, at: int, batch: _Batch) -> int:
         """Take the version that the frame at ``at`` asks for; where the next frame begins."""
         request, following = self._request(at)
-        batch.taken.append(self._cut(overlay, request, at))
+        batch.taken.append(_kept(overlay, self._cut(overlay, request, at)))
         batch.moved = True
         batch.folded.append(at)
         return following
@@ -269,8 +270,9 @@ class Keeper:
                 self._take(overlay, at, batch)
         except MimeiError as error:
             batch.taken, batch.folded, batch.moved = [], [], False
-            with self._transaction(following):
-                batch.taken.append(Taken(at, request.mimei, 0, None, False, str(error), isinstance(error, IntegrityError)))
+            failed = Taken(at, request.mimei, 0, None, False, str(error), isinstance(error, IntegrityError))
+            with self._transaction(following) as overlay:
+                batch.taken.append(_kept(overlay, failed))
 
     def _cut(self, overlay: Overlay, request: CutRequest, at: int) -> Taken:
         root, tree = Fold(overlay, self._maps, self._seal, request.tree, at).run()
@@ -323,6 +325,12 @@ class Keeper:
         """Close files; what was not replayed is replayed by the next keeper."""
         self._packs.close()
         self._journal.close()
+
+
+def _kept(overlay: Overlay, taken: Taken) -> Taken:
+    """``taken``, kept for a node that does not hear of it."""
+    overlay.put(Table.META, outcome_key(taken.mimei), state.encode(taken))
+    return taken
 
 
 def _insist(work: Callable[[], T]) -> T:

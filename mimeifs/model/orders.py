@@ -58,6 +58,11 @@ class Taken(msgspec.Struct, frozen=True, array_like=True):
     damaged: bool = False
 
 
+def outcome_key(mimei: MimeiId) -> bytes:
+    """Key in META of what came of a MiMei's newest CUT: kept in the same transaction, because an announcement can be lost."""
+    return b"outcome " + mimei
+
+
 class News(msgspec.Struct, frozen=True, array_like=True):
     """What the keeper has done. Everything before ``position`` is in LMDB; ``moved`` when a base changed."""
 
@@ -67,6 +72,7 @@ class News(msgspec.Struct, frozen=True, array_like=True):
     folded: tuple[int, ...] = ()
 
 
+decode_taken = msgspec.msgpack.Decoder(Taken).decode
 decode_cut = msgspec.msgpack.Decoder(CutRequest).decode
 decode_prune = msgspec.msgpack.Decoder(PruneRequest).decode
 _CUT_HEAD = bytes([Op.CALL, CallKind.CUT])

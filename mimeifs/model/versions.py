@@ -13,6 +13,7 @@ from mimeifs.errors import CapacityError, ConflictError, ExistsError, IntegrityE
 from mimeifs.ids import BlobId, MimeiId, RecordId
 from mimeifs.model import records, state
 from mimeifs.model.entry import TreeRoot, decode_tree
+from mimeifs.model.live import LiveTree
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.names import (
     RELEASE,
@@ -26,10 +27,10 @@ from mimeifs.model.names import (
     check_label,
     parse_version_name,
 )
-from mimeifs.model.orders import CallKind, CutRequest, Taken
+from mimeifs.model.orders import CallKind, CutRequest, Taken, decode_taken, outcome_key
 from mimeifs.model.past import Origin
 from mimeifs.store import operations
-from mimeifs.store.database import Table
+from mimeifs.store.database import U64, Table
 
 
 class Later(Exception):
@@ -162,17 +163,28 @@ class Versions:
         request = CutRequest(tree.number, mimei, self._live.now_ns(), memo, label)
         at = self._live.append(operations.call(CallKind.CUT, state.encode(request)))
         tree.cut_at, tree.dirty = at, False
-        raise Later(at, lambda taken: self._taken(tree.number, taken))
+        raise Later(at, lambda taken: self._taken(tree, at, taken))
 
-    def _taken(self, tree: int, taken: Taken | None) -> VersionInfo:
+    def _taken(self, tree: LiveTree, at: int, taken: Taken | None) -> VersionInfo:
+        taken = taken or self._unheard(tree.mimei, at)
         if taken is None or taken.record is None:
-            self._live.trees[tree].dirty = True
+            tree.dirty = True
             if taken is None:
                 raise ConflictError("the keeper ended before it could tell; `mimei log` shows whether there is a new version")
             kind = IntegrityError if taken.damaged else CapacityError
             raise kind(f"the version could not be taken: {taken.error}")
         row = self._live.database.get(Table.VERSIONS, state.version_key(taken.mimei, taken.number, taken.record))
         return VersionInfo(taken.mimei, taken.number, taken.record, state.decode_version(row or b""))
+
+    def _unheard(self, mimei: MimeiId, at: int) -> Taken | None:
+        """What came of the CUT at ``at``, or of a later one, where a keeper died before it could tell; its fold is over."""
+        row = self._live.database.get(Table.META, outcome_key(mimei))
+        taken = None if row is None else decode_taken(row)
+        if taken is None or taken.at < at:
+            return None
+        if taken.record is not None:
+            self._live.append(operations.call(CallKind.REAP, U64.pack(taken.at)))
+        return taken
 
     # Labels
 

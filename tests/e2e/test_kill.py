@@ -98,7 +98,6 @@ def test_what_was_fsynced_survives_the_death_of_the_node_which_is_started_again(
     check(served)
 
 
-@pytest.mark.slow  # Known to hang now and then after several deaths of the keeper: an open fault, see docs/decisions/0003.
 @pytest.mark.parametrize("role", ["keeper", "syncer"])
 def test_the_service_goes_on_when_another_process_dies(role: str, served: Served, writer: Writer) -> None:
     writer.start()

@@ -489,9 +489,10 @@ class Machine(RuleBasedStateMachine):
             later, snapshot = self.cuts.pop(0)
             taken = self.local.engine.taken(later.at)
             if taken is None:
-                with pytest.raises(errors.ConflictError, match="the keeper ended"):
-                    later.proceed(None)
+                # A keeper died before it told: what came of the cut, or of a later one, is found all the same.
+                told = later.proceed(None)
                 self.note_version(snapshot)
+                assert told.number >= self.newest
                 continue
             info = later.proceed(taken)
             if self.newest and flat(self.versions[self.newest]) == flat(snapshot):
