@@ -10,7 +10,6 @@ import errno
 import gc
 import logging
 import os
-import select
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -35,6 +34,7 @@ from mimeifs.model.versions import Later
 from mimeifs.store.database import open_database
 from mimeifs.store.interfaces import Cold
 from mimeifs.store.room import Room
+from mimeifs.syncer import Syncing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -45,8 +45,10 @@ END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TELL_SECONDS = 0.05
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-PATIENCE_NS = 150_000
-"""How long the loop waits for a sync before it does something else: on a fast disk less than giving way twice would cost."""
+QUICK_NS = 400_000
+"""Syncs that take less than this are made by the loop itself: being woken twice would cost it as much."""
+SLOW_NS = 2_000_000
+"""One sync that takes this long sends the next ones to the syncer, until its answers are quick again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ class Node:
         self._synced = 0
         self._asked = 0
         self._sync_error = 0
+        self._syncing = Syncing(engine.home.storage)
         self._sync_ns = 0
+        self._asked_ns = 0
         self._sync_event = trio.Event()
         live = engine.live
         live.reserve = self._room.reserve
@@ -113,14 +117,14 @@ class Node:
         """Return when everything appended so far is durable."""
         wanted = self.engine.journal.position
         while self._synced < wanted:
-            if self._asked < wanted:
+            if self._sync_ns < QUICK_NS and self._asked <= self._synced:
                 self._asked = wanted
-                began = monotonic_ns()
+                self._asked_ns = monotonic_ns()
+                self._take_synced(self._syncing.sync(wanted))
+            elif self._asked < wanted:
+                self._asked = wanted
+                self._asked_ns = monotonic_ns()
                 send(self._syncer, Sync(wanted))
-                if self._sync_ns < PATIENCE_NS:
-                    select.select((self._syncer,), (), (), PATIENCE_NS / 1e9)
-                    self._hear_syncer()
-                    self._sync_ns += (monotonic_ns() - began - self._sync_ns) // 8
             if self._synced < wanted and not self._sync_error:
                 await self._sync_event.wait()
             if self._sync_error:
@@ -135,7 +139,6 @@ class Node:
         """Wake those who wait for a sync."""
         while True:
             await trio.lowlevel.wait_readable(self._syncer)
-            self._sync_ns -= self._sync_ns // 8
             if not self._hear_syncer():
                 return
 
@@ -147,13 +150,18 @@ class Node:
             if isinstance(message, Ready):
                 self._asked = self._synced  # A predecessor may have died over what it was asked.
             elif isinstance(message, Synced):
-                if message.errno:
-                    self._sync_error, self._asked = message.errno, self._synced
-                else:
-                    self._synced = max(self._synced, message.position)
+                self._take_synced(message)
             self._sync_event.set()
             self._sync_event = trio.Event()
         return True
+
+    def _take_synced(self, message: Synced) -> None:
+        took = monotonic_ns() - self._asked_ns
+        self._sync_ns = took if took > SLOW_NS else self._sync_ns + (took - self._sync_ns) // 4
+        if message.errno:
+            self._sync_error, self._asked = message.errno, self._synced
+        else:
+            self._synced = max(self._synced, message.position)
 
     async def hear_keeper(self) -> None:
         """Take in the keeper's news."""
