@@ -261,6 +261,33 @@ def as_json(tables: Mapping[str, Sequence[Row]], notes: Sequence[str]) -> str:
     return json.dumps({"notes": list(notes), "tables": rows}, indent=1)
 
 
+class Directory(Mounted):
+    """A directory of the disk's own file system, as one more system to compare with: nothing runs, nothing is mounted."""
+
+    def __init__(self, name: str, point: Path) -> None:
+        super().__init__(name, (), point, point / "log")
+
+    def __enter__(self) -> "Directory":
+        self.point.mkdir()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """See ``Mounted``."""
+
+    @property
+    def read_ahead_kb(self) -> int:
+        """See ``Mounted``."""
+        device = os.stat(self.point).st_dev
+        try:
+            return int(Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb").read_text())
+        except OSError:
+            return 0
+
+    def cpu_s(self) -> float:
+        """See ``Mounted``."""
+        return 0.0
+
+
 @contextmanager
 def all_mounted(systems: Sequence[Mounted]) -> Iterator[tuple[Mounted, ...]]:
     """Enter every system; each one ends, whatever the others do."""

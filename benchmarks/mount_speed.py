@@ -2,12 +2,14 @@
 
 ``python -m benchmarks.mount_speed --ours "mimei serve --home {home} --mount {mount}" [--quick] [--json]``
 
-Each workload is a function of a fresh directory that returns operations or MiB a second. It runs in a process of its own
+Each workload is a function of a fresh directory that returns operations or MiB a second. What it reads is written before, by
+another one, and at rest when it begins. It runs in a process of its own
 (``--client``), which does bare ``os`` calls inside the time taken and everything else outside.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,12 +37,16 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A measurement: how its result is counted, the least ratio we accept, and the work itself."""
+    """A measurement: how its result is counted, the least ratio we accept, the work itself, and what must be there before.
+
+    Between preparing and measuring everybody is left alone until he has done his late work.
+    """
 
     name: str
     unit: str
     target: float
     run: Callable[[Path, Sizes], float]
+    prepare: Callable[[Path, Sizes], None] = lambda place, sizes: None
 
 
 def sequential_write(place: Path, sizes: Sizes) -> float:
@@ -53,7 +59,6 @@ def sequential_write(place: Path, sizes: Sizes) -> float:
 
 def sequential_read_cold(place: Path, sizes: Sizes) -> float:
     """MiB/s of reading one large file that is not in the page cache."""
-    _write_large(place / "large", bytearray(os.urandom(MIB)), sizes.large_mib)
     harness.drop_caches()
     buffers = [bytearray(MIB)]
     began = time.perf_counter()
@@ -66,6 +71,11 @@ def sequential_read_cold(place: Path, sizes: Sizes) -> float:
     if total != sizes.large_mib * MIB:
         raise AssertionError(f"read {total} bytes of {sizes.large_mib} MiB")
     return sizes.large_mib / spent
+
+
+def write_large(place: Path, sizes: Sizes) -> None:
+    """The large file."""
+    _write_large(place / "large", bytearray(os.urandom(MIB)), sizes.large_mib)
 
 
 def create_small(place: Path, sizes: Sizes) -> float:
@@ -133,7 +143,7 @@ def append_fsync_clients(place: Path, sizes: Sizes) -> float:
 
 WORKLOADS = (
     Workload("sequential write + fsync", "MiB/s", 0.8, sequential_write),
-    Workload("sequential read, cold", "MiB/s", 0.8, sequential_read_cold),
+    Workload("sequential read, cold", "MiB/s", 0.8, sequential_read_cold, write_large),
     Workload("create + write 4 KiB + close", "/s", 0.8, create_small),
     Workload("open + read 4 KiB + close", "/s", 0.9, open_read_small),
     Workload("stat, cold", "/s", 0.6, stat_cold),
@@ -174,27 +184,32 @@ def _write_large(name: Path, block: bytearray, mib: int) -> None:
     os.close(descriptor)
 
 
-def _client(workload: str, root: Path, sizes: Sizes) -> None:
-    """Run one workload in a fresh directory below ``root``, print its result, remove the directory."""
+def _client(workload: str, place: Path, sizes: Sizes, *, preparing: bool) -> None:
+    """Prepare one workload in ``place``, or run it and print its result."""
     chosen = next(item for item in WORKLOADS if item.name == workload)
-    place = Path(tempfile.mkdtemp(prefix="bench-", dir=root))
-    try:
+    if preparing:
+        chosen.prepare(place, sizes)
+    else:
         print(chosen.run(place, sizes), flush=True)
-    finally:
-        for name in os.listdir(place):
-            os.unlink(place / name)
-        os.rmdir(place)
 
 
 def _measure(workload: Workload, system: harness.Mounted, sizes: Sizes, everybody: Sequence[harness.Mounted]) -> float:
-    for other in everybody:
-        other.wait_quiet()
-    command = [sys.executable, "-m", "benchmarks.mount_speed", "--client", workload.name, "--root", str(system.point)]
+    """Run a workload in a fresh directory of ``system``, and remove it afterwards."""
+    command = [sys.executable, "-m", "benchmarks.mount_speed", "--client", workload.name]
     command += ["--size", str(sizes.large_mib), "--files", str(sizes.files), "--appends", str(sizes.appends)]
-    done = subprocess.run(command, cwd=harness.PROJECT, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{workload.name} on {system.name} failed: {done.stderr[-2000:]}{system.log_tail()}")
-    return float(done.stdout)
+    place = Path(tempfile.mkdtemp(prefix="bench-", dir=system.point))
+    printed = ""
+    for step in (["--prepare"], []):
+        for other in everybody:
+            other.wait_quiet()
+        done = subprocess.run(
+            [*command, "--root", str(place), *step], cwd=harness.PROJECT, check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(f"{workload.name} on {system.name} failed: {done.stderr[-2000:]}{system.log_tail()}")
+        printed = done.stdout
+    shutil.rmtree(place)
+    return float(printed)
 
 
 def compare(
@@ -237,6 +252,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scratch", help="where to put mounts and homes (default: the temporary directory)")
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if not arguments.client and not arguments.ours:
         parser.error("--ours is needed")
@@ -256,6 +272,7 @@ def _run(arguments: argparse.Namespace, sizes: Sizes) -> None:
             harness.start_command("ours", arguments.ours, scratch),
             harness.start_memfs("memfs-plain", "plain", scratch),
             harness.start_memfs("memfs-improved", "improved", scratch),
+            harness.Directory("disk", scratch / "disk"),
         )
         with harness.all_mounted(systems):
             notes.append("read-ahead in KiB: " + ", ".join(f"{system.name} {system.read_ahead_kb}" for system in systems))
@@ -271,7 +288,7 @@ def main() -> None:
     large, files, appends = (128, 1000, 1000) if arguments.quick else (2048, 4000, 4000)
     sizes = Sizes(arguments.size or large, arguments.files or files, arguments.appends or appends)
     if arguments.client:
-        _client(arguments.client, arguments.root, sizes)
+        _client(arguments.client, arguments.root, sizes, preparing=arguments.prepare)
     else:
         _run(arguments, sizes)
 

@@ -54,7 +54,7 @@ class PatientReader(BlobReader):
     """Blobs for somebody who can wait, and so needs nothing read ahead."""
 
     def ahead(self, ids: Iterable[BlobId]) -> None:
-        """See ``ReadsAhead``."""
+        """See ``ViewSource``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from mimeifs.model import state
 from mimeifs.model.entry import LinkedInode, decode_linked
 from mimeifs.store import operations, prolly
 from mimeifs.store.database import U64, Database, Table
-from mimeifs.store.interfaces import ReadsAhead
+from mimeifs.store.interfaces import ViewSource
 from mimeifs.store.journal import JournalReader
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Live:
         database: Database,
         journal: Appender,
         reader: JournalReader,
-        blobs: ReadsAhead,
+        blobs: ViewSource,
         clock: Clock,
         key: bytes,
     ) -> None:

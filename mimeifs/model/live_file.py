@@ -19,6 +19,7 @@ from mimeifs.store import content, operations
 from mimeifs.store.content import EMPTY, ContentRef
 from mimeifs.store.database import U64, Table
 from mimeifs.store.extents import ZEROS, ExtentMap
+from mimeifs.store.interfaces import Buffer
 from mimeifs.store.journal import FRAME_SIZE
 from mimeifs.store.overlay import FileRow, read_extents, read_file
 
@@ -28,7 +29,7 @@ SIZE_MAX = 1 << 44
 class LiveFile(Inode):
     """A regular file of the present, and its own handle."""
 
-    __slots__ = ("_ahead", "base", "extents", "generation", "number", "size")
+    __slots__ = ("_reader", "base", "extents", "generation", "number", "size")
 
     def __init__(self, tree: LiveTree, ino: int, entry: Entry) -> None:
         super().__init__(tree, ino, entry)
@@ -37,7 +38,7 @@ class LiveFile(Inode):
         self.size = entry.content.size
         self.extents: ExtentMap | None = ExtentMap() if not entry.live else None
         self.generation = tree.live.generation
-        self._ahead: content.ReadAhead | None = None
+        self._reader: content.Reader | None = None
         if entry.live:
             row = read_file(tree.live.database, entry.live)
             if row is not None:
@@ -95,21 +96,22 @@ class LiveFile(Inode):
 
     # Bytes
 
-    def read(self, offset: int, size: int) -> bytes:
+    def read(self, offset: int, size: int) -> Buffer:
         """See ``Handle``; may raise ``Cold``."""
         size = min(size, self.size - offset)
         if size <= 0:
             return b""
         self.refresh()
-        if self.base.size > offset:
-            if self._ahead is None:
-                self._ahead = content.ReadAhead()
-            self._ahead.follow(self.tree.live.blobs, self.base, offset, size)
-        return self._pieces(offset, size)
+        if self.extents or offset + size > self.base.size:
+            return self._pieces(offset, size)
+        if self._reader is None:
+            self._reader = content.Reader()
+        return self._reader.view(self.tree.live.blobs, self.base, offset, size)
 
     def _pieces(self, offset: int, size: int) -> bytes:
-        live, pieces = self.tree.live, []
-        for start, length, address in (self.extents or ExtentMap()).ranges(offset, offset + size):
+        live, extents = self.tree.live, self.extents
+        pieces: list[bytes] = []
+        for start, length, address in (extents or ExtentMap()).ranges(offset, offset + size):
             if address is None:
                 piece = content.read(live.blobs, self.base, start, length)
                 pieces.append(piece.ljust(length, b"\0"))

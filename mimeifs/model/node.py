@@ -20,6 +20,7 @@ from mimeifs.errors import (
     ReadOnlyError,
     UnsupportedError,
 )
+from mimeifs.store.interfaces import Buffer
 
 NAME_MAX = 255
 RENAME_NOREPLACE = 1
@@ -62,8 +63,8 @@ class Change(msgspec.Struct, frozen=True):
 class Handle(Protocol):
     """An open file."""
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``offset``; short only at the end of the file."""
+    def read(self, offset: int, size: int) -> Buffer:
+        """Up to ``size`` bytes from ``offset``; short only at the end of the file. Good until the next read of anything."""
         ...
 
     def write(self, offset: int, data: bytes) -> int:

@@ -21,7 +21,7 @@ from mimeifs.model.node import Handle, Node, Stat, check_name
 from mimeifs.store import content, prolly
 from mimeifs.store.content import EMPTY, ContentRef
 from mimeifs.store.database import U64
-from mimeifs.store.interfaces import BlobSource, ReadsAhead
+from mimeifs.store.interfaces import BlobSource, Buffer, ViewSource
 
 PAST_BIT = 1 << 63
 RANK_BITS = 24
@@ -50,7 +50,7 @@ class Origin:
 class Past:
     """The registry of directories of versions, and the way from an inode number to a node."""
 
-    def __init__(self, blobs: ReadsAhead, key: bytes, resolve_link: ResolveLink) -> None:
+    def __init__(self, blobs: ViewSource, key: bytes, resolve_link: ResolveLink) -> None:
         self.blobs = blobs
         self.resolve_link = resolve_link
         self._key = key
@@ -300,19 +300,18 @@ class PastLeaf(Node):
 class PastHandle:
     """An open file of a version."""
 
-    __slots__ = ("_ahead", "_blobs", "content")
+    __slots__ = ("_blobs", "_reader", "content")
 
-    def __init__(self, blobs: ReadsAhead, ref: ContentRef) -> None:
+    def __init__(self, blobs: ViewSource, ref: ContentRef) -> None:
         self._blobs = blobs
-        self._ahead = content.ReadAhead()
+        self._reader = content.Reader()
         self.content = ref
 
-    def read(self, offset: int, size: int) -> bytes:
+    def read(self, offset: int, size: int) -> Buffer:
         """See ``Handle``; may raise ``Cold``."""
         if self.content == EMPTY:
             return b""
-        self._ahead.follow(self._blobs, self.content, offset, size)
-        return content.read(self._blobs, self.content, offset, size)
+        return self._reader.view(self._blobs, self.content, offset, size)
 
     def write(self, offset: int, data: bytes) -> int:
         """See ``Handle``."""

@@ -418,7 +418,7 @@ class RootDir(PresentDir):
             raise NotFoundError("no such file or directory")
         views, ino = self.views, self.tree.live.natural_ino(self.ino, b"\0" + file.name)
         try:
-            said = parse_mmfs(file.read(0, MAX_BYTES))
+            said = parse_mmfs(bytes(file.read(0, MAX_BYTES)))
         except InvalidError as error:
             raise NotFoundError(f"{file.name.decode(errors='replace')}: {error}") from error
         views.mimeis.row(said.mimei)

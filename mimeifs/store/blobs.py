@@ -13,13 +13,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import zstandard
+from blake3 import blake3
 
 from mimeifs.errors import MimeiError, NotFoundError
 from mimeifs.ids import BlobId, show_blob
-from mimeifs.store.interfaces import Cold
+from mimeifs.store.interfaces import Buffer, Cold, Part
 from mimeifs.store.packfiles import Lookup, PackFiles, read_at, unreadable
-from mimeifs.store.packs import Buffer, IndexRow, unpack
+from mimeifs.store.packs import FRAME_SIZE, ZSTD, IndexRow, damaged, unpack
 from mimeifs.store.packwriter import PackWriter
+from mimeifs.store.parts import check_length, joined
 
 __all__ = ["BlobReader", "Lookup", "PackWriter", "ResidentBlobReader"]
 
@@ -30,7 +32,7 @@ ENTRY_OVERHEAD = 160
 
 
 class BlobReader:
-    """Blobs and records from the packs of ``directory``, blocking, with a cache of ``cache_bytes``. A ``BlobSource``."""
+    """Blobs and records from the packs of ``directory``, blocking, with a cache of ``cache_bytes``. A ``ViewSource``."""
 
     def __init__(self, directory: Path, lookup: Lookup, *, cache_bytes: int) -> None:
         self._directory = directory
@@ -48,6 +50,37 @@ class BlobReader:
         self._cache.move_to_end(blob)
         return data
 
+    def view(self, parts: Sequence[Part]) -> Buffer:
+        """See ``ViewSource``."""
+        return joined(self, parts)
+
+    def fill(self, place: memoryview, blob: BlobId, row: IndexRow) -> None:
+        """Put the verified plain bytes of ``blob`` into ``place``, which is as long; raises ``IntegrityError``."""
+        if row.flags & ZSTD:
+            place[:] = self._from_pack(blob, row)
+            return
+        fd = self._files.descriptor(row.pack)
+        if self._read_into(fd, place, row.offset) < row.stored or blake3(place).digest() != blob:
+            raise damaged(row, blob)
+
+    def ahead(self, ids: Iterable[BlobId]) -> None:
+        """See ``ViewSource``: asks the kernel to read the stored bytes into its page cache (posix_fadvise(2)).
+
+        What lies side by side is asked for in one go.
+        """
+        pack = start = stop = 0
+        for blob in ids:
+            row = self.locate(blob)
+            if row.pack != pack or not 0 <= row.offset - stop <= FRAME_SIZE:
+                self._advise(pack, start, stop)
+                pack, start = row.pack, row.offset
+            stop = row.offset + row.stored
+        self._advise(pack, start, stop)
+
+    def _advise(self, pack: int, start: int, stop: int) -> None:
+        if stop > start:
+            os.posix_fadvise(self._files.descriptor(pack), start, stop - start, os.POSIX_FADV_WILLNEED)
+
     def refresh(self) -> None:
         """Let go of every descriptor: call when packs were removed. Packs that grow or appear need nothing."""
         self._files.close()
@@ -57,12 +90,20 @@ class BlobReader:
     def _read(self, fd: int, size: int, offset: int) -> Buffer:
         return read_at(fd, size, offset)
 
+    def _read_into(self, fd: int, buffer: memoryview, offset: int) -> int:
+        """Fill ``buffer`` from a pack; the count, less at its end."""
+        try:
+            return os.preadv(fd, (buffer,), offset)
+        except OSError as error:
+            raise unreadable(error, offset) from error
+
     def _load(self, blob: BlobId) -> bytes:
-        data = self._from_pack(blob, self._locate(blob))
+        data = self._from_pack(blob, self.locate(blob))
         self._remember(blob, data)
         return data
 
-    def _locate(self, blob: BlobId) -> IndexRow:
+    def locate(self, blob: BlobId) -> IndexRow:
+        """See ``ViewSource``."""
         row = self._lookup(blob)
         if row is None:
             raise NotFoundError(f"no blob {show_blob(blob)} in this store")
@@ -75,6 +116,8 @@ class BlobReader:
     def _remember(self, blob: BlobId, data: bytes) -> None:
         """Put into the cache, which makes room by dropping what was used longest ago."""
         cache = self._cache
+        if blob in cache:
+            return
         self._room -= len(data) + ENTRY_OVERHEAD
         cache[blob] = data
         while self._room < 0 and cache:
@@ -97,7 +140,9 @@ class ResidentBlobReader(BlobReader):
         self._waits = False
         self._fetch_files = PackFiles(directory)
         self._fetch_lock = threading.Lock()
-        self._scratch = bytearray(SCRATCH_BYTES)  # Reused, because fresh memory costs a page fault every 4 KiB.
+        # Both are used again and again, because fresh memory costs a page fault every 4 KiB.
+        self._scratch = bytearray(SCRATCH_BYTES)
+        self._window = bytearray(SCRATCH_BYTES)
         self._wanted: OrderedDict[bytes, IndexRow] = OrderedDict()
         self._pins: OrderedDict[bytes, bytes] = OrderedDict()
         self._pin_room = pin_bytes
@@ -110,16 +155,53 @@ class ResidentBlobReader(BlobReader):
         """
         missing = tuple(blob for blob in ids if blob not in self._cache and blob not in self._pins)
         for blob in missing:
-            self._want(blob, self._locate(blob))
+            self._want(blob, self.locate(blob))
         return missing
 
-    def ahead(self, ids: Iterable[BlobId]) -> None:
-        """See ``ReadsAhead``: asks the kernel to read the stored bytes into its page cache (posix_fadvise(2))."""
-        for blob in ids:
-            if blob not in self._cache and blob not in self._pins:
-                row = self._locate(blob)
-                fd = self._files.descriptor(row.pack)
-                os.posix_fadvise(fd, row.offset, row.stored, os.POSIX_FADV_WILLNEED)
+    def view(self, parts: Sequence[Part]) -> Buffer:
+        """See ``ViewSource``. What is read from a pack goes straight into the memory that is returned.
+
+        A blob of which only a piece was wanted is remembered, since whoever reads on wants the rest of it.
+        """
+        found = [self._in_memory(blob) or self.locate(blob) for blob, _, _ in parts]
+        window = self._window_of(sum(data.plain if isinstance(data, IndexRow) else len(data) for data in found))
+        begin = at = 0
+        cold: list[BlobId] = []
+        for part, data in zip(parts, found, strict=True):
+            blob, start, length = part
+            if not isinstance(data, IndexRow):
+                check_length(len(data), part)
+                window[at : at + length] = memoryview(data)[start : start + length]
+            else:
+                check_length(data.plain, part)
+                place = window[at : at + data.plain]
+                try:
+                    self.fill(place, blob, data)
+                except _WouldWait:
+                    self._want(blob, data)
+                    cold.append(blob)
+                    continue
+                if length < data.plain or cold:
+                    self._remember(blob, bytes(place))
+                if start and at:
+                    place[:length] = place[start : start + length]
+                elif start:
+                    begin = at = start
+            at += length
+        if cold:
+            raise Cold(tuple(cold))
+        return window[begin:at]
+
+    def _in_memory(self, blob: BlobId) -> bytes | None:
+        data = self._cache.get(blob)
+        if data is None and blob in self._pins and (data := self._unpin(blob)) is not None:
+            self._remember(blob, data)
+        return data
+
+    def _window_of(self, size: int) -> memoryview:
+        if size > len(self._window):
+            self._window = bytearray(size)
+        return memoryview(self._window)
 
     def fetch(self, ids: Sequence[BlobId]) -> None:
         """Read from disk and pin what ``Cold`` or ``want`` named; blocking, for any thread.
@@ -157,7 +239,7 @@ class ResidentBlobReader(BlobReader):
     def _load(self, blob: BlobId) -> bytes:
         data = self._unpin(blob) if blob in self._pins else None
         if data is None:
-            row = self._locate(blob)
+            row = self.locate(blob)
             try:
                 data = self._from_pack(blob, row)
             except _WouldWait:
@@ -167,11 +249,14 @@ class ResidentBlobReader(BlobReader):
         return data
 
     def _read(self, fd: int, size: int, offset: int) -> Buffer:
-        if self._waits:
-            return read_at(fd, size, offset)
         if size > len(self._scratch):
             self._scratch = bytearray(size)
         buffer = memoryview(self._scratch)[:size]
+        return buffer[: self._read_into(fd, buffer, offset)]
+
+    def _read_into(self, fd: int, buffer: memoryview, offset: int) -> int:
+        if self._waits:
+            return super()._read_into(fd, buffer, offset)
         try:
             count = os.preadv(fd, (buffer,), offset, os.RWF_NOWAIT)
         except BlockingIOError:
@@ -180,11 +265,11 @@ class ResidentBlobReader(BlobReader):
             if error.errno != errno.EOPNOTSUPP:
                 raise unreadable(error, offset) from error
             self._waits = True
-            return read_at(fd, size, offset)
-        if count < size:
+            return super()._read_into(fd, buffer, offset)
+        if count < len(buffer):
             # Partly in memory, or cut off on disk: the blocking read tells which.
             raise _WouldWait
-        return buffer
+        return count
 
     def _want(self, blob: BlobId, row: IndexRow) -> None:
         self._wanted[blob] = row

@@ -17,16 +17,17 @@ from mimeifs.errors import IntegrityError, InvalidError, MimeiError
 from mimeifs.ids import ID_SIZE, BlobId
 from mimeifs.store import prolly
 from mimeifs.store.chunker import chunks
-from mimeifs.store.interfaces import BlobSink, BlobSource, Cold, ReadsAhead
+from mimeifs.store.interfaces import BlobSink, BlobSource, Buffer, Cold, Part, ViewSource
+from mimeifs.store.parts import joined
 
 SINGLE_LIMIT = 64 << 10
-READ_AHEAD = 4 << 20
 """The largest content in bytes that is one blob; part of the format."""
+
+READ_AHEAD = 4 << 20
+"""How far ahead of a reader from front to back the disk is asked, in bytes."""
 
 _KEY = struct.Struct(">Q")
 _VALUE = struct.Struct(">32sI")
-Part = tuple[BlobId, int, int]
-"""A piece of a blob: its ID, where the piece starts in it, and how long it is."""
 
 
 class ContentKind(IntEnum):
@@ -118,12 +119,26 @@ def plan(source: BlobSource, ref: ContentRef, offset: int, size: int) -> list[Pa
         return []
     if ref.kind is ContentKind.BLOB:
         return [(ref.digest, offset, stop - offset)]
-    parts: list[Part] = []
-    for chunk in chunks_from(source, ref, offset):
-        begin = max(offset, chunk.start)
-        parts.append((chunk.blob, begin - chunk.start, min(chunk.stop, stop) - begin))
+    return _clipped(_chunks_up_to(chunks_from(source, ref, offset), stop), offset, stop)
+
+
+def _chunks_up_to(chunks: Iterator[Chunk], stop: int) -> list[Chunk]:
+    """Chunks until one reaches ``stop``."""
+    taken: list[Chunk] = []
+    for chunk in chunks:
+        taken.append(chunk)
         if chunk.stop >= stop:
             break
+    return taken
+
+
+def _clipped(chunks: Iterable[Chunk], offset: int, stop: int) -> list[Part]:
+    """The pieces of ``chunks`` that lie in ``[offset, stop)``."""
+    parts: list[Part] = []
+    for chunk in chunks:
+        begin = max(offset, chunk.start)
+        if begin < chunk.stop and begin < stop:
+            parts.append((chunk.blob, begin - chunk.start, min(chunk.stop, stop) - begin))
     return parts
 
 
@@ -132,43 +147,48 @@ def read(source: BlobSource, ref: ContentRef, offset: int, size: int) -> bytes:
 
     Raises as ``BlobSource.get`` does; ``Cold`` then names every blob that is missing, so that one fetch is enough.
     """
-    pieces: list[bytes | memoryview] = []
-    cold: list[BlobId] = []
-    for blob, start, length in plan(source, ref, offset, size):
-        try:
-            data = source.get(blob)
-        except Cold as missing:
-            cold += missing.ids
-            continue
-        piece = data if length == len(data) else memoryview(data)[start : start + length]
-        if len(piece) != length:
-            raise IntegrityError(f"a blob of {len(data)} bytes stands where {start + length} are needed")
-        pieces.append(piece)
-    if cold:
-        raise Cold(tuple(cold))
-    return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+    data = joined(source, plan(source, ref, offset, size))
+    return data if isinstance(data, bytes) else bytes(data)
 
 
-class ReadAhead:
-    """Notices reading from front to back, and has what follows brought into memory in time."""
+class Reader:
+    """One reader's place in one content after another.
 
-    __slots__ = ("_expected", "_reached")
+    Notices reading from front to back, looks the chunks that follow up in one go, and has the disk bring them into memory in
+    time. Always true: ``_chunks`` are neighbours in the content ``_ref``.
+    """
+
+    __slots__ = ("_chunks", "_expected", "_ref")
 
     def __init__(self) -> None:
+        self._ref = EMPTY
         self._expected = 0
-        self._reached = 0
+        self._chunks: list[Chunk] = []
 
-    def follow(self, source: ReadsAhead, ref: ContentRef, offset: int, size: int) -> None:
-        """``size`` bytes at ``offset`` are about to be read. Does nothing where the chunk map itself is not in memory."""
-        stop = offset + size
-        if offset != self._expected:
-            self._reached = stop
-        elif ref.kind is ContentKind.CHUNKS and stop + READ_AHEAD // 2 > self._reached and self._reached < ref.size:
-            begin = max(stop, self._reached)
-            with suppress(Cold, MimeiError):
-                source.ahead([blob for blob, _, _ in plan(source, ref, begin, READ_AHEAD)])
-            self._reached = begin + READ_AHEAD
-        self._expected = stop
+    def view(self, source: ViewSource, ref: ContentRef, offset: int, size: int) -> Buffer:
+        """As :func:`read`, without the copy: good until the next call of the same ``source``."""
+        stop = min(offset + size, ref.size)
+        if ref.kind is not ContentKind.CHUNKS or offset >= stop:
+            return source.view(plan(source, ref, offset, size))
+        chunks = self._chunks
+        if ref is not self._ref or not chunks or offset < chunks[0].start or stop > chunks[-1].stop:
+            chunks = _chunks_up_to(chunks_from(source, ref, offset), stop)
+        if offset == self._expected and ref is self._ref:
+            self._follow(source, ref, stop, chunks)
+        self._ref, self._expected, self._chunks = ref, stop, chunks
+        return source.view(_clipped(chunks, offset, stop))
+
+    def _follow(self, source: ViewSource, ref: ContentRef, stop: int, chunks: list[Chunk]) -> None:
+        """Look further ahead once half of it is used up; where the chunk map itself is not in memory, next time."""
+        end = chunks[-1].stop
+        if end - stop >= READ_AHEAD // 2 or end == ref.size:
+            return
+        with suppress(Cold, MimeiError):
+            more = _chunks_up_to(chunks_from(source, ref, end), stop + READ_AHEAD)
+            source.ahead([chunk.blob for chunk in more])
+            chunks += more
+        while chunks[0].stop < stop - READ_AHEAD:
+            del chunks[0]
 
 
 def write_all(sink: BlobSink, pieces: Iterable[bytes]) -> ContentRef:

@@ -4,12 +4,16 @@ Always true: what a :class:`BlobSource` returns for an ID hashes to that ID; a :
 before its owner has synced or refused it; raising :class:`Cold` changed nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from mimeifs.errors import NotFoundError
 from mimeifs.ids import BlobId, blob_id, show_blob
+
+Buffer = bytes | bytearray | memoryview
+Part = tuple[BlobId, int, int]
+"""A piece of a blob: its ID, where the piece starts in it, and how long it is."""
 
 
 class Cold(Exception):
@@ -31,11 +35,18 @@ class BlobSource(Protocol):
         ...
 
 
-class ReadsAhead(BlobSource, Protocol):
-    """A source that can be told what will be asked for."""
+class ViewSource(BlobSource, Protocol):
+    """A source for whoever serves reads: it gives pieces without copying them twice, and can be told what comes next."""
+
+    def view(self, parts: Sequence[Part]) -> Buffer:
+        """The pieces one behind the other, verified; good until the next call, which may use the same memory.
+
+        Raises as :meth:`get` does; :class:`Cold` names all that is missing.
+        """
+        ...
 
     def ahead(self, ids: Iterable[BlobId]) -> None:
-        """Begin to bring these into memory; never waits, and damage or absence is for ``get`` to tell."""
+        """Begin to bring these into memory; never waits, and damage or absence is for the reading to tell."""
         ...
 
 
@@ -59,9 +70,6 @@ class MemoryBlobs:
             return self.blobs[blob]
         except KeyError:
             raise NotFoundError(f"no blob {show_blob(blob)}") from None
-
-    def ahead(self, ids: Iterable[BlobId]) -> None:
-        """See :class:`ReadsAhead`."""
 
     def put(self, data: bytes) -> BlobId:
         """See :class:`BlobSink`."""

@@ -16,10 +16,10 @@ import msgspec
 import zstandard
 
 from mimeifs.errors import IntegrityError
+from mimeifs.store.interfaces import Buffer
 from mimeifs.store.packs import (
     HEADER_SIZE,
     START,
-    Buffer,
     Frame,
     IndexRow,
     PackEnd,

@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from mimeifs.errors import IntegrityError, UnknownFormatError
 from mimeifs.ids import BlobId, show_blob
+from mimeifs.store.interfaces import Buffer
 
 FORMAT = 1
 MAGIC = b"MIMEIPAK"
@@ -36,7 +37,6 @@ ZSTD = 1
 RECORD = 2
 """Flag in index rows only: the frame is a record's."""
 
-Buffer = bytes | bytearray | memoryview
 _CANDIDATE = re.compile(rb"[\x01\x02][\x00\x01](?:\x00...\x00|\x01\x00\x00\x00[\x00\x01])", re.DOTALL)
 
 
@@ -183,9 +183,14 @@ def unpack(row: IndexRow, stored: Buffer, digest: bytes, decompressor: zstandard
     if len(stored) == row.stored and row.flags & ZSTD:
         plain = _decompress(row, stored, decompressor)
     if len(plain) != row.plain or blake3(plain).digest() != digest:
-        place = f"{pack_name(row.pack)} at offset {row.offset}"
-        raise IntegrityError(f"{show_blob(BlobId(digest))} is damaged in {place}; storing the same content again mends it")
+        raise damaged(row, digest)
     return plain if isinstance(plain, bytes) else bytes(plain)
+
+
+def damaged(row: IndexRow, digest: bytes) -> IntegrityError:
+    """What to raise for stored bytes that are not those of ``digest``."""
+    place = f"{pack_name(row.pack)} at offset {row.offset}"
+    return IntegrityError(f"{show_blob(BlobId(digest))} is damaged in {place}; storing the same content again mends it")
 
 
 def _decompress(row: IndexRow, stored: Buffer, decompressor: zstandard.ZstdDecompressor) -> bytes:

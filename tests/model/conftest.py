@@ -130,7 +130,7 @@ def walk(node: Node, path: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield below, b"-> " + child.readlink()
         elif kind == 0o100000:
             handle = child.open(writing=False)
-            yield below, handle.read(0, 1 << 30)
+            yield below, bytes(handle.read(0, 1 << 30))
             handle.close()
         else:
             yield below, b"special"

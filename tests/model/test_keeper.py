@@ -245,7 +245,7 @@ def facts(local, top):
             if child.stat().mode & 0o170000 == 0o040000:
                 walk(child)
             else:
-                found.append(local.run(lambda child=child: child.read(0, 1000)))
+                found.append(bytes(local.run(lambda child=child: child.read(0, 1000))))
 
     walk(top)
     return found

@@ -91,7 +91,7 @@ def test_attributes_of_a_folded_file_without_a_name_are_kept_in_memory(local, to
 
 def test_sealing_an_open_file_changes_nothing_that_is_read(local, top, file):
     local.run(lambda: file.write(200_000, b"end"))
-    expected = file.read(0, 300_000)
+    expected = bytes(file.read(0, 300_000))
     news = local.running.keeper.seal_idle(local.running.keeper.position, 1 << 30)
     local.engine.heard(news)
     assert news.moved

@@ -1,0 +1,74 @@
+"""A reader's place in a content: what it finds and what it asks for ahead."""
+
+from collections.abc import Iterable, Sequence
+
+import pytest
+from blake3 import blake3
+
+from mimeifs.ids import BlobId
+from mimeifs.store import chunker, content
+from mimeifs.store.chunker import ChunkSizes
+from mimeifs.store.content import ContentRef, chunks_from, write_all
+from mimeifs.store.interfaces import Buffer, MemoryBlobs, Part
+from mimeifs.store.parts import joined
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of a few hundred bytes, so that short contents have many."""
+    monkeypatch.setattr(chunker, "SIZES", ChunkSizes(64, 256, 1024))
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    return blake3(seed.to_bytes(8, "big")).digest(size)
+
+
+def stored(blobs: MemoryBlobs, data: bytes) -> ContentRef:
+    return write_all(blobs, [data])
+
+
+def chunk_ids(blobs: MemoryBlobs, ref: ContentRef) -> list[BlobId]:
+    return [chunk.blob for chunk in chunks_from(blobs, ref, 0)]
+
+
+class Followed(MemoryBlobs):
+    """Blobs that note what was asked for ahead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[BlobId] = []
+
+    def view(self, parts: Sequence[Part]) -> Buffer:
+        return joined(self, parts)
+
+    def ahead(self, ids: Iterable[BlobId]) -> None:
+        self.asked += ids
+
+
+def test_reading_on_asks_ahead_for_every_chunk_once(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "READ_AHEAD", 20_000)
+    blobs, data = Followed(), noise(300_000)
+    ref = stored(blobs, data)
+    reader = content.Reader()
+    found = [bytes(reader.view(blobs, ref, offset, 5000)) for offset in range(0, len(data), 5000)]
+    assert b"".join(found) == data
+    assert sorted(blobs.asked) == sorted(set(blobs.asked))
+    assert set(blobs.asked) >= set(chunk_ids(blobs, ref)[80:])
+
+
+def test_reading_here_and_there_asks_for_nothing_ahead(small: None) -> None:
+    blobs, data = Followed(), noise(300_000)
+    ref = stored(blobs, data)
+    reader = content.Reader()
+    for offset in (200_000, 10, 150_000, 40_000, 299_990):
+        assert bytes(reader.view(blobs, ref, offset, 5000)) == data[offset : offset + 5000]
+    assert not blobs.asked
+
+
+def test_a_reader_that_is_given_another_content_reads_that(small: None) -> None:
+    blobs = Followed()
+    first, second = noise(100_000, 1), noise(100_000, 2)
+    refs = stored(blobs, first), stored(blobs, second)
+    reader = content.Reader()
+    assert bytes(reader.view(blobs, refs[0], 0, 5000)) == first[:5000]
+    assert bytes(reader.view(blobs, refs[1], 5000, 5000)) == second[5000:10_000]
