@@ -193,6 +193,10 @@ def decode(data: bytes) -> Entry:
         if kind is _FILE and flags <= (_CHUNKS if size else 0) and len(data) == _HEAD.size + (32 if size else 0):
             content = ContentRef(_KINDS[flags], BlobId(data[_HEAD.size :]), size) if size else EMPTY
             return Entry(kind, mode, uid, gid, mtime, ctime, size, content)
+        if flags == _LIVE and len(data) == _LIVE_SIZE and (kind is _FILE or kind is _DIRECTORY):
+            live = _U64.unpack_from(data, _HEAD.size)[0]
+            if live:
+                return Entry(kind, mode, uid, gid, mtime, ctime, size, live=live)
         found = _decode_rest(data, Entry(kind, mode, uid, gid, mtime, ctime, size), flags)
     except (LookupError, struct.error, ValueError) as error:
         raise IntegrityError("a directory entry is damaged") from error
@@ -204,6 +208,8 @@ def decode(data: bytes) -> Entry:
 # Python 3.11 looks up members of an enumeration in Python code; a listing decodes an entry for every name.
 _KIND_OF = {kind.value: kind for kind in Kind}
 _FILE = Kind.FILE
+_DIRECTORY = Kind.DIRECTORY
+_LIVE_SIZE = _HEAD.size + _U64.size
 _HARD_TAG = Kind.HARD.value
 _KINDS = {0: ContentKind.BLOB, _CHUNKS: ContentKind.CHUNKS}
 

@@ -50,7 +50,7 @@ T = TypeVar("T")
 _POSITION = b"position"
 _PACK_END = b"pack end"
 BATCH_BYTES = 8 << 20
-MAPS_BYTES = 4 << 20
+MAPS_BYTES = 16 << 20
 START_POSITION = SEGMENT_SIZE + HEADER_SIZE
 
 

@@ -26,6 +26,8 @@ SEGMENT_SIZE = 32 << 20
 MAX_PAYLOAD = 4 << 20
 MAX_SPARES = 2
 MAX_OPEN = 32
+WINDOW = 64 << 10
+"""How much is read at once when frames are read in order, in bytes."""
 FORMAT = 1
 _MAGIC = b"mimeijnl"
 _HEADER = struct.Struct("<8sIQ")
@@ -151,6 +153,7 @@ class JournalReader:
         self._directory = directory
         self._key = key
         self._fds: dict[int, int] = {}
+        self._window = 0, b""
 
     def fd(self, number: int) -> int:
         """A descriptor of segment ``number``, opened once. Raises ``IntegrityError`` when it is missing or foreign."""
@@ -190,13 +193,28 @@ class JournalReader:
     def frame(self, at: int) -> tuple[bytes, int] | None:
         """The payload of the frame at ``at`` and where the next begins; ``None`` where the stream ends."""
         number, offset = divmod(at, SEGMENT_SIZE)
-        fd = self.fd(number)
-        size, checksum = _FRAME.unpack(os.pread(fd, FRAME_SIZE, offset).ljust(FRAME_SIZE, b"\0"))
+        start, window = self._window
+        frame = self._parsed(at, window, at - start) if 0 <= at - start < len(window) else None
+        if frame is None:
+            # What was read earlier may be older than the frame: only the file tells that there is none.
+            window = os.pread(self.fd(number), min(WINDOW, SEGMENT_SIZE - offset), offset)
+            self._window = at, window
+            frame = self._parsed(at, window, 0)
+        return frame
+
+    def _parsed(self, at: int, window: bytes, place: int) -> tuple[bytes, int] | None:
+        """The frame at ``at``, whose bytes begin at ``place`` of what was read; read alone where it is longer than that."""
+        number, offset = divmod(at, SEGMENT_SIZE)
+        if place + FRAME_SIZE > len(window):
+            return None
+        size, checksum = _FRAME.unpack_from(window, place)
         if size == _END and checksum == _checksum(self._key, at, b"end"):
             return b"", (number + 1) * SEGMENT_SIZE + HEADER_SIZE
         if not size or size > MAX_PAYLOAD or offset + FRAME_SIZE + size > SEGMENT_SIZE:
             return None
-        payload = os.pread(fd, size, offset + FRAME_SIZE)
+        payload = window[place + FRAME_SIZE : place + FRAME_SIZE + size]
+        if len(payload) < size:
+            payload = os.pread(self.fd(number), size, offset + FRAME_SIZE)
         if len(payload) != size or checksum != _checksum(self._key, at, payload):
             return None
         return payload, at + FRAME_SIZE + size

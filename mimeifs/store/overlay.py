@@ -6,7 +6,9 @@ touched, and only the keeper, which sees everything in order, ever changes a *ba
 directory).
 
 Always true within a transaction: the extents of a file are sorted and disjoint; a segment's count in SEGMENTS is the
-number of extents that point into it; a file row's size is what the operations so far made it.
+number of extents that point into it; a file row's size is what the operations so far made it. File rows that were
+changed, and the extents of files that began in this transaction, are kept in memory until :meth:`Overlay.flush`: most
+files are written several times, and sealed, before anybody else could see them.
 """
 
 import struct
@@ -27,6 +29,9 @@ _FILE = struct.Struct(">B32sQQqqQ")
 _DIR = struct.Struct(">32sQQIQqqI")
 _EXTENT = struct.Struct(">QQ")
 _KEY = struct.Struct(">QQ")
+# Python 3.11 looks up members of an enumeration in Python code, and replay does so for every operation.
+_TABLES = {table.value: table for table in Table}
+_KINDS = {kind.value: kind for kind in ContentKind}
 
 
 class FileRow(msgspec.Struct, frozen=True, gc=False):
@@ -47,7 +52,7 @@ class FileRow(msgspec.Struct, frozen=True, gc=False):
 def decode_file(data: bytes) -> FileRow:
     """Inverse of :meth:`FileRow.encode`."""
     kind, digest, base_size, size, mtime, ctime, folded = _FILE.unpack(data)
-    base = ContentRef(ContentKind(kind), BlobId(digest), base_size) if base_size else EMPTY
+    base = ContentRef(_KINDS[kind], BlobId(digest), base_size) if base_size else EMPTY
     return FileRow(base, size, mtime, ctime, folded)
 
 
@@ -117,6 +122,8 @@ class Overlay:
         self._database = database
         self.transaction = transaction
         self._counts: dict[int, int] = {}
+        self._rows: dict[int, FileRow | None] = {}
+        self._new: dict[int, ExtentMap] = {}
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """One row, as this transaction sees it."""
@@ -154,24 +161,37 @@ class Overlay:
 
     def file(self, number: int) -> FileRow | None:
         """A file's row."""
+        if number in self._rows:
+            return self._rows[number]
         data = self.get(Table.FILES, U64.pack(number))
         return None if data is None else decode_file(data)
 
     def extents(self, number: int) -> ExtentMap:
         """A file's extents."""
+        new = self._new.get(number)
+        if new is not None:
+            return ExtentMap(new)
         return ExtentMap(_extent(key, value) for key, value in self.scan(Table.EXTENTS, U64.pack(number)))
 
     def rebase(self, number: int, row: FileRow, base: ContentRef, folded: int) -> None:
         """The present content of the file with that row is now ``base``: it has been sealed, and no extent is needed any
         more."""
         self._drop_extents(number)
-        new = FileRow(base, row.size, row.mtime_ns, row.ctime_ns, folded)
-        self.put(Table.FILES, U64.pack(number), new.encode())
+        self._rows[number] = FileRow(base, row.size, row.mtime_ns, row.ctime_ns, folded)
 
     def drop_file(self, number: int) -> None:
         """Forget a file's row and extents."""
         self._drop_extents(number)
-        self.delete(Table.FILES, U64.pack(number))
+        self._rows[number] = None
+
+    def _put(self, operation: Put) -> None:
+        if operation.table != Table.FILES:
+            self.transaction.put(operation.key, operation.value, db=self._database[_TABLES[operation.table]])
+            return
+        number = U64.unpack(operation.key)[0]
+        if self.file(number) is None:
+            self._new[number] = ExtentMap()
+        self._rows[number] = decode_file(operation.value)
 
     def _file(self, number: int) -> FileRow:
         row = self.file(number)
@@ -186,8 +206,7 @@ class Overlay:
             self._lay(operation.file, row.size, operation.start - row.size, operation.address | ZEROS)
         self._lay(operation.file, operation.start, operation.length, operation.address)
         time_ns = operation.time_ns
-        new = msgspec.structs.replace(row, size=max(row.size, stop), mtime_ns=time_ns, ctime_ns=time_ns, folded=0)
-        self.put(Table.FILES, U64.pack(operation.file), new.encode())
+        self._rows[operation.file] = FileRow(row.base, max(row.size, stop), time_ns, time_ns)
 
     def _resize(self, operation: Resize) -> None:
         row = self._file(operation.file)
@@ -195,16 +214,11 @@ class Overlay:
             self._lay(operation.file, row.size, operation.size - row.size, operation.at | ZEROS)
         elif operation.size < row.size:
             self._cut(operation.file, operation.size, 1 << 63)
-        new = msgspec.structs.replace(
-            row, size=operation.size, mtime_ns=operation.time_ns, ctime_ns=operation.time_ns, folded=0
-        )
-        self.put(Table.FILES, U64.pack(operation.file), new.encode())
+        self._rows[operation.file] = FileRow(row.base, operation.size, operation.time_ns, operation.time_ns)
 
     def _touch_file(self, operation: TouchFile) -> None:
-        new = msgspec.structs.replace(
-            self._file(operation.file), mtime_ns=operation.mtime_ns, ctime_ns=operation.ctime_ns, folded=0
-        )
-        self.put(Table.FILES, U64.pack(operation.file), new.encode())
+        row = self._file(operation.file)
+        self._rows[operation.file] = FileRow(row.base, row.size, operation.mtime_ns, operation.ctime_ns)
 
     def _touch_dir(self, operation: TouchDir) -> None:
         key = U64.pack(operation.directory)
@@ -220,11 +234,19 @@ class Overlay:
     def _lay(self, file: int, start: int, length: int, address: int) -> None:
         if not length:
             return
+        new = self._new.get(file)
+        if new is not None:
+            new.put(start, length, address)
+            return
         self._cut(file, start, start + length)
         self._put_extent(file, (start, length, address))
 
     def _cut(self, file: int, start: int, stop: int) -> None:
         """Take ``[start, stop)`` out of the file's extents."""
+        new = self._new.get(file)
+        if new is not None:
+            new.cut(start, stop)
+            return
         prefix = U64.pack(file)
         kept: list[Extent] = []
         with self.transaction.cursor(db=self._database[Table.EXTENTS]) as cursor:
@@ -250,6 +272,9 @@ class Overlay:
 
     def _drop_extents(self, file: int) -> None:
         """Take out all of a file's extents."""
+        if file in self._new:
+            self._new[file] = ExtentMap()
+            return
         prefix = U64.pack(file)
         with self.transaction.cursor(db=self._database[Table.EXTENTS]) as cursor:
             found = cursor.set_range(prefix)
@@ -268,7 +293,17 @@ class Overlay:
             self._counts[segment] = self._counts.get(segment, 0) + by
 
     def flush(self) -> None:
-        """Write the changed counts of segments; before the transaction commits."""
+        """Write what was kept in memory; before the transaction commits."""
+        for number, row in self._rows.items():
+            if row is None:
+                self.delete(Table.FILES, U64.pack(number))
+            else:
+                self.put(Table.FILES, U64.pack(number), row.encode())
+        for number, extents in self._new.items():
+            for extent in extents:
+                self._put_extent(number, extent)
+        self._rows.clear()
+        self._new.clear()
         for segment, by in self._counts.items():
             key = U64.pack(segment)
             count = U64.unpack(self.get(Table.SEGMENTS, key) or bytes(8))[0] + by
@@ -283,9 +318,9 @@ def _refuse(_overlay: Overlay, operation: Operation) -> None:
 
 
 _APPLY: dict[type, Callable[..., None]] = {
-    Put: lambda overlay, operation: overlay.put(Table(operation.table), operation.key, operation.value),
-    Delete: lambda overlay, operation: overlay.delete(Table(operation.table), operation.key),
-    Clear: lambda overlay, operation: overlay.clear(Table(operation.table), operation.prefix),
+    Put: Overlay._put,
+    Delete: lambda overlay, operation: overlay.delete(_TABLES[operation.table], operation.key),
+    Clear: lambda overlay, operation: overlay.clear(_TABLES[operation.table], operation.prefix),
     Write: Overlay._write,
     Resize: Overlay._resize,
     TouchFile: Overlay._touch_file,
