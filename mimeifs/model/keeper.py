@@ -11,6 +11,7 @@ one; a version that cannot be taken is reported and its changes stay for the nex
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,6 +86,7 @@ class Keeper:
         self._first = True
         self._named: set[int] = set()
         self.edited: dict[int, int] = {}
+        self._helper = ThreadPoolExecutor(1)
 
     def _lookup(self, digest: bytes) -> IndexRow | None:
         row = self._database.get(Table.BLOBS, digest) if self._overlay is None else self._overlay.get(Table.BLOBS, digest)
@@ -193,10 +195,11 @@ class Keeper:
             with self._database.write() as transaction:
                 overlay = self._overlay = Overlay(self._database, transaction)
                 yield overlay
-                self._sync_journal(start)
+                unsynced = self._journal_since(start)
                 if position is not None:
                     self.position = position
-                self._packs.sync()
+                with self._beside(partial(_sync_all, unsynced)):
+                    self._packs.sync()
                 for digest, row in self._packs.take_rows():
                     overlay.put(Table.BLOBS, digest, row)
                 overlay.put(Table.META, _PACK_END, self._packs.end.encode())
@@ -210,14 +213,25 @@ class Keeper:
             self._overlay = None
             self._database.renew()
 
-    def _sync_journal(self, start: int) -> None:
-        """Make durable what was replayed since ``start``: whole frames, so a segment of which there is only a header
-        does not count."""
-        for number in range(start // SEGMENT_SIZE, (self.position - HEADER_SIZE - 1) // SEGMENT_SIZE + 1):
+    def _journal_since(self, start: int) -> list[int]:
+        """Descriptors of what was replayed since ``start``, to be synced; their names are durable. Whole frames, so a segment
+        of which there is only a header does not count."""
+        numbers = range(start // SEGMENT_SIZE, (self.position - HEADER_SIZE - 1) // SEGMENT_SIZE + 1)
+        for number in numbers:
             if number not in self._named:
                 sync_directory(self._storage.journal)
                 self._named.add(number)
-            sync(self._journal.fd(number))
+        return [self._journal.fd(number) for number in numbers]
+
+    @contextmanager
+    def _beside(self, work: Callable[[], None]) -> Iterator[None]:
+        """Have ``work``, which only waits for the disk, done meanwhile; its error is raised at the end."""
+        working = self._helper.submit(work)
+        try:
+            yield
+        finally:
+            wait((working,))
+        working.result()
 
     def _collect(self, heard: int) -> None:
         """Note which segments nothing points into any more; the node knows when it has heard of position ``heard``."""
@@ -323,6 +337,7 @@ class Keeper:
 
     def close(self) -> None:
         """Close files; what was not replayed is replayed by the next keeper."""
+        self._helper.shutdown()
         self._packs.close()
         self._journal.close()
 
@@ -331,6 +346,11 @@ def _kept(overlay: Overlay, taken: Taken) -> Taken:
     """``taken``, kept for a node that does not hear of it."""
     overlay.put(Table.META, outcome_key(taken.mimei), state.encode(taken))
     return taken
+
+
+def _sync_all(fds: list[int]) -> None:
+    for fd in fds:
+        sync(fd)
 
 
 def _insist(work: Callable[[], T]) -> T:

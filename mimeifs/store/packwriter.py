@@ -77,7 +77,8 @@ class PackWriter:
         self._sound: set[bytes] = set()
         self._number = end.number
         self._offset = end.offset
-        self._buffer = bytearray()
+        self._place = end.offset
+        self._pieces: dict[int, bytes] = {}  # Where in the pack each will be: what lies from _offset to _place, in order.
         self._written: dict[int, int] = {}
         self._unsynced: set[int] = set()
         self._grown = False
@@ -128,8 +129,7 @@ class PackWriter:
         if row is None:
             raise NotFoundError(f"no blob {show_blob(blob)} in this store")
         if row.pack == self._number and row.offset >= self._offset:
-            start = row.offset - self._offset
-            stored = bytes(memoryview(self._buffer)[start : start + row.stored])
+            stored = self._pieces[row.offset] if row.stored else b""
         else:
             stored = read_at(self._files.descriptor(row.pack), row.stored, row.offset)
         return unpack(row, stored, blob, self._decompressor)
@@ -170,7 +170,7 @@ class PackWriter:
     def abandon(self) -> None:
         """Forget what is not synced and cut the packs back to ``end``; the writer can go on. For after a failure."""
         self._fresh.clear()
-        self._buffer.clear()
+        self._pieces.clear()
         self._files.close()
         # Cutting may itself fail where no room is left. That does no harm: the next write goes over the same place.
         for number in [number for number in self._written if number > self.end.number or self.end.offset == 0]:
@@ -180,7 +180,7 @@ class PackWriter:
         if self.end.number in self._written:
             with suppress(OSError):
                 os.ftruncate(self._written[self.end.number], self.end.offset)
-        self._number, self._offset = self.end.number, self.end.offset
+        self._number, self._offset, self._place = self.end.number, self.end.offset, self.end.offset
         self._unsynced.clear()
         self._grown = self._failed = False
 
@@ -198,34 +198,35 @@ class PackWriter:
         if len(data) > MAX_PLAIN:
             raise TooLargeError(f"a blob of {len(data)} bytes is over the limit of {MAX_PLAIN}")
         flags, stored = _shrink(data, compressor)
-        place = self._offset + len(self._buffer)
-        if place > HEADER_SIZE and place + FRAME_SIZE + len(stored) > ROLL_BYTES:
+        size = len(stored)
+        if self._place > HEADER_SIZE and self._place + FRAME_SIZE + size > ROLL_BYTES:
             self._flush()
-            self._number, self._offset = self._number + 1, 0
-            place = 0
-        if place == 0:
-            self._buffer += encode_header(self._number)
-        self._buffer += encode_frame(kind, flags, digest, len(data), len(stored))
-        place = self._offset + len(self._buffer)
-        self._buffer += stored
+            self._number, self._offset, self._place = self._number + 1, 0, 0
+        if self._place == 0:
+            self._pieces[0] = encode_header(self._number)
+            self._place = HEADER_SIZE
+        place = self._place + FRAME_SIZE
+        self._pieces[self._place] = encode_frame(kind, flags, digest, len(data), size)
+        self._pieces[place] = stored
+        self._place = place + size
         flags |= RECORD if kind is Kind.RECORD else 0
-        self._fresh[digest] = IndexRow(self._number, place, len(stored), len(data), flags)
-        if len(self._buffer) >= FLUSH_BYTES:
+        self._fresh[digest] = IndexRow(self._number, place, size, len(data), flags)
+        if self._place - self._offset >= FLUSH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
-        """Write the buffer at its place. When that fails nothing has moved, and trying again is safe."""
-        if not self._buffer:
+        """Write what is buffered at its place. When that fails nothing has moved, and trying again is safe."""
+        if not self._pieces:
             return
         with _room():
             fd = self._descriptor(self._number)
             self._unsynced.add(self._number)
+            data = memoryview(b"".join(self._pieces.values()))
             done = 0
-            while done < len(self._buffer):
-                with memoryview(self._buffer) as view:
-                    done += os.pwrite(fd, view[done:], self._offset + done)
+            while done < len(data):
+                done += os.pwrite(fd, data[done:], self._offset + done)
         self._offset += done
-        self._buffer.clear()
+        self._pieces.clear()
 
     def _descriptor(self, number: int) -> int:
         fd = self._written.get(number)
@@ -264,7 +265,7 @@ class PackWriter:
             check_header(read_at(fd, HEADER_SIZE, 0), self.end.number)
         except IntegrityError:
             self.end = PackEnd(self.end.number + 1, 0)  # Its blobs verify by themselves; only nothing is added to it any more.
-            self._number, self._offset = self.end.number, 0
+            self._number, self._offset, self._place = self.end.number, 0, 0
             return
         size = os.fstat(fd).st_size
         if size < self.end.offset:
