@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,11 +28,13 @@ from mimeifs.engine import Engine, check_device
 from mimeifs.errors import CapacityError, MimeiError, PeerError
 from mimeifs.fuse.mount import Mount, MountOptions
 from mimeifs.home import Home
+from mimeifs.ids import BlobId
 from mimeifs.messages import Announce, Go, Gone, Ready, Sync, Synced, Trouble, receive, receive_waiting, send
 from mimeifs.model.node import Who
 from mimeifs.model.versions import Later
 from mimeifs.store.database import open_database
 from mimeifs.store.interfaces import Cold
+from mimeifs.store.pace import Pace
 from mimeifs.store.room import Room
 from mimeifs.syncer import Syncing
 
@@ -45,10 +47,6 @@ END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TELL_SECONDS = 0.05
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-QUICK_NS = 400_000
-"""Syncs that take less than this are made by the loop itself: being woken twice would cost it as much."""
-SLOW_NS = 2_000_000
-"""One sync that takes this long sends the next ones to the syncer, until its answers are quick again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,8 @@ class Node:
         self._asked = 0
         self._sync_error = 0
         self._syncing = Syncing(engine.home.storage)
-        self._sync_ns = 0
+        self._sync_pace = Pace()
+        self._fetch_pace = engine.blobs.pace = Pace()
         self._asked_ns = 0
         self._sync_event = trio.Event()
         live = engine.live
@@ -95,11 +94,21 @@ class Node:
             try:
                 return call()
             except Cold as cold:
-                blobs = self.engine.blobs
-                await trio.to_thread.run_sync(blobs.fetch, blobs.want(cold.ids))
+                await self._fetch(cold.ids)
             except Later as later:
                 await self._replayed(later.at)
                 call = partial(later.proceed, self.engine.taken(later.at))
+
+    async def _fetch(self, ids: Sequence[BlobId]) -> None:
+        """Bring blobs into memory, off the loop unless the disk is quick."""
+        blobs = self.engine.blobs
+        missing = blobs.want(ids)
+        began = monotonic_ns()
+        if self._fetch_pace.quick:
+            blobs.fetch(missing)
+        else:
+            await trio.to_thread.run_sync(blobs.fetch, missing)
+        self._fetch_pace.took(began)
 
     async def _replayed(self, at: int) -> None:
         """Return when the keeper has passed ``at``."""
@@ -117,7 +126,7 @@ class Node:
         """Return when everything appended so far is durable."""
         wanted = self.engine.journal.position
         while self._synced < wanted:
-            if self._sync_ns < QUICK_NS and self._asked <= self._synced:
+            if self._sync_pace.quick and self._asked <= self._synced:
                 self._asked = wanted
                 self._asked_ns = monotonic_ns()
                 self._take_synced(self._syncing.sync(wanted))
@@ -156,8 +165,7 @@ class Node:
         return True
 
     def _take_synced(self, message: Synced) -> None:
-        took = monotonic_ns() - self._asked_ns
-        self._sync_ns = took if took > SLOW_NS else self._sync_ns + (took - self._sync_ns) // 4
+        self._sync_pace.took(self._asked_ns)
         if message.errno:
             self._sync_error, self._asked = message.errno, self._synced
         else:

@@ -193,6 +193,10 @@ def decode(data: bytes) -> Entry:
         if kind is _FILE and flags <= (_CHUNKS if size else 0) and len(data) == _HEAD.size + (32 if size else 0):
             content = ContentRef(_KINDS[flags], BlobId(data[_HEAD.size :]), size) if size else EMPTY
             return Entry(kind, mode, uid, gid, mtime, ctime, size, content)
+        if kind is _DIRECTORY and flags == 0 and len(data) == _DIR_SIZE:
+            root, files, subdirs, links = _DIR.unpack_from(data, _HEAD.size)
+            totals = Totals(files, size, subdirs, links)
+            return Entry(kind, mode, uid, gid, mtime, ctime, size, EMPTY, BlobId(root), totals)
         if flags == _LIVE and len(data) == _LIVE_SIZE and (kind is _FILE or kind is _DIRECTORY):
             live = _U64.unpack_from(data, _HEAD.size)[0]
             if live:
@@ -210,6 +214,7 @@ _KIND_OF = {kind.value: kind for kind in Kind}
 _FILE = Kind.FILE
 _DIRECTORY = Kind.DIRECTORY
 _LIVE_SIZE = _HEAD.size + _U64.size
+_DIR_SIZE = _HEAD.size + _DIR.size
 _HARD_TAG = Kind.HARD.value
 _KINDS = {0: ContentKind.BLOB, _CHUNKS: ContentKind.CHUNKS}
 

@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from time import monotonic_ns
 
 import zstandard
 from blake3 import blake3
@@ -18,6 +19,7 @@ from blake3 import blake3
 from mimeifs.errors import MimeiError, NotFoundError
 from mimeifs.ids import BlobId, show_blob
 from mimeifs.store.interfaces import Buffer, Cold, Part
+from mimeifs.store.pace import Pace
 from mimeifs.store.packfiles import Lookup, PackFiles, read_at, unreadable
 from mimeifs.store.packs import FRAME_SIZE, ZSTD, IndexRow, damaged, unpack
 from mimeifs.store.packwriter import PackWriter
@@ -27,6 +29,8 @@ __all__ = ["BlobReader", "Lookup", "PackWriter", "ResidentBlobReader"]
 
 SCRATCH_BYTES = 1 << 20
 MAX_WANTED = 4096
+MAX_WAIT = 64 << 10
+"""What a loop may wait for, in bytes."""
 ENTRY_OVERHEAD = 160
 """What an entry of a cache costs beside its bytes."""
 
@@ -129,7 +133,7 @@ class _WouldWait(Exception):
 
 
 class ResidentBlobReader(BlobReader):
-    """A reader for a loop that must not wait: bytes that are in no memory raise ``Cold`` instead of being read from disk.
+    """A reader for a loop that must not wait long: bytes that are in no memory raise ``Cold`` instead of being read from disk.
 
     ``fetch`` then reads them on another thread and pins them for the next ``get``. Pins are bounded by ``pin_bytes``: the
     oldest go first, and what they held is in the page cache by then.
@@ -147,6 +151,8 @@ class ResidentBlobReader(BlobReader):
         self._pins: OrderedDict[bytes, bytes] = OrderedDict()
         self._pin_room = pin_bytes
         self._pin_lock = threading.Lock()
+        self.pace: Pace | None = None
+        """How quick the disk is. Where there is one, a loop's small reads wait for a quick disk instead of raising ``Cold``."""
 
     def want(self, ids: Sequence[BlobId]) -> tuple[BlobId, ...]:
         """Those of ``ids`` that no memory of this reader holds, made ready for ``fetch``: for reading ahead.
@@ -257,18 +263,28 @@ class ResidentBlobReader(BlobReader):
     def _read_into(self, fd: int, buffer: memoryview, offset: int) -> int:
         if self._waits:
             return super()._read_into(fd, buffer, offset)
+        count = 0
         try:
             count = os.preadv(fd, (buffer,), offset, os.RWF_NOWAIT)
         except BlockingIOError:
-            raise _WouldWait from None
+            pass
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise unreadable(error, offset) from error
             self._waits = True
             return super()._read_into(fd, buffer, offset)
         if count < len(buffer):
-            # Partly in memory, or cut off on disk: the blocking read tells which.
+            # Not or partly in memory, or cut off on disk: the blocking read tells which.
+            return self._wait_for(fd, buffer, offset)
+        return count
+
+    def _wait_for(self, fd: int, buffer: memoryview, offset: int) -> int:
+        """Read after all where that is soon done."""
+        if self.pace is None or not self.pace.quick or len(buffer) > MAX_WAIT:
             raise _WouldWait
+        began = monotonic_ns()
+        count = super()._read_into(fd, buffer, offset)
+        self.pace.took(began)
         return count
 
     def _want(self, blob: BlobId, row: IndexRow) -> None:

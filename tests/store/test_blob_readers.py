@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from mimeifs.errors import IntegrityError
 from mimeifs.ids import blob_id
-from mimeifs.store import packwriter
+from mimeifs.store import blobs, packwriter
 from mimeifs.store.interfaces import Cold
+from mimeifs.store.pace import SLOW_NS, Pace
 from mimeifs.store.packfiles import PackFiles
 from tests.store.packing import Store, never, noise
 
@@ -202,6 +203,25 @@ def test_fetching_beside_reading_never_mixes_bytes_up(store: Store) -> None:
         reader.want(names)
     thread.join()
     assert failures == []
+
+
+def test_small_reads_wait_for_a_quick_disk_and_none_for_a_slow_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = store.writer.put(noise(1000)), store.writer.put(noise(blobs.MAX_WAIT + 1))
+    store.commit()
+    preadv = os.preadv
+
+    def nothing_resident(fd: int, buffers: Sequence[memoryview], offset: int, flags: int = 0) -> int:
+        return never() if flags else preadv(fd, buffers, offset)
+
+    monkeypatch.setattr("mimeifs.store.blobs.os.preadv", nothing_resident)
+    reader = store.resident(cache_bytes=0)
+    reader.pace = Pace()
+    assert reader.get(small) == noise(1000)
+    with pytest.raises(Cold):
+        reader.get(large)
+    reader.pace.took(-2 * SLOW_NS)
+    with pytest.raises(Cold):
+        reader.get(small)
 
 
 # Views
