@@ -6,7 +6,6 @@ keeper finishes what the journal holds.
 """
 
 import ctypes
-import errno
 import gc
 import logging
 import os
@@ -25,7 +24,7 @@ from mimeifs.api import server as api
 from mimeifs.api.services import services_of
 from mimeifs.clock import SystemClock, SystemRandomness
 from mimeifs.engine import Engine, check_device
-from mimeifs.errors import CapacityError, MimeiError, PeerError
+from mimeifs.errors import IntegrityError, MimeiError, PeerError
 from mimeifs.fuse.mount import Mount, MountOptions
 from mimeifs.home import Home
 from mimeifs.ids import BlobId
@@ -72,7 +71,6 @@ class Node:
         self._heard_event = trio.Event()
         self._synced = 0
         self._asked = 0
-        self._sync_error = 0
         self._syncing = Syncing(engine.home.storage)
         self._sync_pace = Pace()
         self._fetch_pace = engine.blobs.pace = Pace()
@@ -123,24 +121,22 @@ class Node:
         return result
 
     async def sync(self) -> None:
-        """Return when everything appended so far is durable."""
-        wanted = self.engine.journal.position
+        """Return when everything appended so far is durable; raises ``IntegrityError`` when that can no longer be."""
+        journal = self.engine.journal
+        wanted = journal.position
         while self._synced < wanted:
+            if journal.broken:
+                raise IntegrityError(journal.broken)
             if self._sync_pace.quick and self._asked <= self._synced:
                 self._asked = wanted
                 self._asked_ns = monotonic_ns()
                 self._take_synced(self._syncing.sync(wanted))
-            elif self._asked < wanted:
+                continue
+            if self._asked < wanted:
                 self._asked = wanted
                 self._asked_ns = monotonic_ns()
                 send(self._syncer, Sync(wanted))
-            if self._synced < wanted and not self._sync_error:
-                await self._sync_event.wait()
-            if self._sync_error:
-                number, self._sync_error = self._sync_error, 0
-                if number in (errno.ENOSPC, errno.EDQUOT):
-                    raise CapacityError("no room to make the journal durable")
-                raise OSError(number, os.strerror(number))
+            await self._sync_event.wait()
 
     # Partners
 
@@ -167,9 +163,18 @@ class Node:
     def _take_synced(self, message: Synced) -> None:
         self._sync_pace.took(self._asked_ns)
         if message.errno:
-            self._sync_error, self._asked = message.errno, self._synced
+            self._break(message.errno)
         else:
             self._synced = max(self._synced, message.position)
+
+    def _break(self, number: int) -> None:
+        """A sync has failed. The kernel forgets the pages that it could not write, so a second one would succeed without them:
+        nothing more is taken into this journal, and what is durable is found again at the next start."""
+        self.engine.journal.broken = (
+            f"the disk did not take the journal ({os.strerror(number)}): nothing written since the last fsync is certain to be"
+            " kept; look after the disk, then unmount and mount again"
+        )
+        log.error("%s", self.engine.journal.broken)
 
     async def hear_keeper(self) -> None:
         """Take in the keeper's news."""

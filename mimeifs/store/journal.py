@@ -71,6 +71,8 @@ class JournalWriter:
         self._base = 0
         self._offset = SEGMENT_SIZE
         self._number = first_segment - 1
+        self.broken = ""
+        """Why nothing may be appended any more: a sync has failed, and what it was to make durable may be lost."""
         self._roll()
 
     @property
@@ -84,7 +86,10 @@ class JournalWriter:
         return self._number
 
     def append(self, *pieces: bytes) -> int:
-        """Append one frame made of ``pieces``; returns its position. Raises ``CapacityError``, having appended nothing."""
+        """Append one frame made of ``pieces``; returns its position. Raises ``CapacityError`` or, when the journal is broken,
+        ``IntegrityError``, having appended nothing."""
+        if self.broken:
+            raise IntegrityError(self.broken)
         size = sum(map(len, pieces))
         if not 0 < size <= MAX_PAYLOAD:
             raise ValueError(f"journal frame of {size} bytes")

@@ -1,0 +1,122 @@
+"""The node's waiting: syncs that succeed, take long, or fail for good."""
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from mimeifs.clock import CountingRandomness, ManualClock
+from mimeifs.engine import LocalEngine, create_home
+from mimeifs.errors import IntegrityError
+from mimeifs.home import Home
+from mimeifs.messages import Sync, Synced, pair, receive_waiting, send
+from mimeifs.model.node import Who
+from mimeifs.node import Node
+
+WHO = Who(1000, 100)
+
+
+class Local:
+    """A node whose partners are the test."""
+
+    def __init__(self, home: Home) -> None:
+        self.local = LocalEngine(home, ManualClock(), CountingRandomness(100))
+        to_keeper, self.keeper = pair()
+        to_syncer, self.syncer = pair()
+        self.node = Node(self.local.engine, to_keeper, to_syncer)
+        self.ends = (to_keeper, to_syncer, self.keeper, self.syncer)
+
+    def write(self) -> None:
+        """Append something."""
+        root = self.local.engine.views.root
+        self.local.attempt(lambda: root.create(b"f%d" % self.local.engine.journal.position, 0o644, WHO))
+
+    def asked(self) -> list[int]:
+        """What the syncer was asked for."""
+        return [each.position for each in receive_waiting(self.syncer) if isinstance(each, Sync)]
+
+
+@pytest.fixture
+async def local(tmp_path: Path) -> AsyncIterator[Local]:
+    home = Home(tmp_path / "home")
+    create_home(home, ManualClock(), CountingRandomness(), None, WHO)
+    made = Local(home)
+    yield made
+    made.local.abandon()
+    for end in made.ends:
+        end.close()
+
+
+def slow(node: Node) -> None:
+    """As after a sync that took a minute."""
+    node._sync_pace.took(-(60 * 10**9))
+
+
+async def test_on_a_quick_disk_nobody_else_is_asked(local: Local) -> None:
+    local.write()
+    await local.node.sync()
+    assert local.asked() == []
+
+
+async def test_on_a_slow_disk_the_syncer_is_asked_once_for_all_who_wait(local: Local) -> None:
+    slow(local.node)
+    local.write()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(local.node.hear_syncer)
+        async with trio.open_nursery() as waiting:
+            for _ in range(3):
+                waiting.start_soon(local.node.sync)
+            await trio.testing.wait_all_tasks_blocked()
+            (position,) = local.asked()
+            send(local.syncer, Synced(position, 0))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_failed_sync_breaks_the_journal_for_good(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    local.write()
+
+    def failing(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", failing)
+        with pytest.raises(IntegrityError, match="did not take the journal"):
+            await local.node.sync()
+    # The kernel would now say that all is well: the pages it could not write are forgotten.
+    with pytest.raises(IntegrityError, match="did not take the journal"):
+        await local.node.sync()
+    with pytest.raises(IntegrityError, match="did not take the journal"):
+        local.write()
+
+
+async def test_what_was_durable_before_a_failure_stays_so(local: Local) -> None:
+    local.write()
+    await local.node.sync()
+    local.local.engine.journal.broken = "a later sync failed"
+    await local.node.sync()
+
+
+async def test_the_syncers_failure_reaches_everybody_who_waits(local: Local) -> None:
+    slow(local.node)
+    local.write()
+    failures: list[IntegrityError] = []
+
+    async def wait() -> None:
+        try:
+            await local.node.sync()
+        except IntegrityError as error:
+            failures.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(local.node.hear_syncer)
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(wait)
+            waiting.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            send(local.syncer, Synced(local.asked()[0], errno.EIO))
+        nursery.cancel_scope.cancel()
+    assert len(failures) == 2
