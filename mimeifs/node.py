@@ -72,8 +72,8 @@ class Node:
         self._synced = 0
         self._asked = 0
         self._syncing = Syncing(engine.home.storage)
-        self._sync_pace = Pace()
-        self._fetch_pace = engine.blobs.pace = Pace()
+        self._sync_pace = Pace(monotonic_ns)
+        self._fetch_pace = engine.blobs.pace = Pace(monotonic_ns)
         self._asked_ns = 0
         self._sync_event = trio.Event()
         live = engine.live

@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from time import monotonic_ns
 
 import zstandard
 from blake3 import blake3
@@ -282,7 +281,7 @@ class ResidentBlobReader(BlobReader):
         """Read after all where that is soon done."""
         if self.pace is None or not self.pace.quick or len(buffer) > MAX_WAIT:
             raise _WouldWait
-        began = monotonic_ns()
+        began = self.pace.now()
         count = super()._read_into(fd, buffer, offset)
         self.pace.took(began)
         return count

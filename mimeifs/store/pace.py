@@ -5,18 +5,19 @@ on a slow disk everybody else would have to wait meanwhile. So what it took late
 after one wait of ``SLOW_NS`` the next is left to others.
 """
 
-from time import monotonic_ns
+from collections.abc import Callable
 
 QUICK_NS = 400_000
 SLOW_NS = 2_000_000
 
 
 class Pace:
-    """How long one kind of waiting has taken lately."""
+    """How long one kind of waiting has taken lately, by a monotonic clock in nanoseconds."""
 
-    __slots__ = ("_average_ns",)
+    __slots__ = ("_average_ns", "now")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.now = clock
         self._average_ns = 0
 
     @property
@@ -25,6 +26,6 @@ class Pace:
         return self._average_ns < QUICK_NS
 
     def took(self, since_ns: int) -> None:
-        """It was done once more, begun at ``since_ns`` of the monotonic clock."""
-        spent = monotonic_ns() - since_ns
+        """It was done once more, begun when ``now`` said ``since_ns``."""
+        spent = self.now() - since_ns
         self._average_ns = spent if spent > SLOW_NS else self._average_ns + (spent - self._average_ns) // 4

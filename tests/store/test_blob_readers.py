@@ -215,7 +215,7 @@ def test_small_reads_wait_for_a_quick_disk_and_none_for_a_slow_one(store: Store,
 
     monkeypatch.setattr("mimeifs.store.blobs.os.preadv", nothing_resident)
     reader = store.resident(cache_bytes=0)
-    reader.pace = Pace()
+    reader.pace = Pace(lambda: 0)
     assert reader.get(small) == noise(1000)
     with pytest.raises(Cold):
         reader.get(large)

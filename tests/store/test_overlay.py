@@ -1,13 +1,15 @@
 """The overlay: rows after operations are what a plain program makes of the same operations."""
 
+import json
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimeifs.errors import IntegrityError
-from mimeifs.ids import blob_id
+from mimeifs.ids import BlobId, blob_id
 from mimeifs.store import overlay as overlays
 from mimeifs.store.content import EMPTY, ContentKind, ContentRef
 from mimeifs.store.database import U64, Table, create_database, open_database
@@ -16,6 +18,7 @@ from mimeifs.store.journal import SEGMENT_SIZE
 from mimeifs.store.operations import Call, Clear, Delete, DropFile, Put, Resize, TouchDir, TouchFile, Write
 from mimeifs.store.overlay import DirRow, FileRow, Overlay, Totals, decode_dir, decode_file, read_dir, read_extents, read_file
 
+VECTORS = json.loads((Path(__file__).parents[1] / "data" / "overlay" / "vectors.json").read_text())
 BASE = ContentRef(ContentKind.BLOB, blob_id(b"base"), 40)
 
 
@@ -228,3 +231,44 @@ def test_a_count_below_none_is_damage(database):
 
     with pytest.raises(IntegrityError):
         body()
+
+
+@pytest.mark.parametrize("vector", VECTORS["files"])
+def test_file_rows_are_as_the_independent_encoder_writes_them(vector):
+    fields = vector["fields"]
+    base = ContentRef(ContentKind(fields["kind"]), BlobId(bytes.fromhex(fields["digest"])), fields["base"])
+    row = FileRow(base, fields["size"], fields["mtime"], fields["ctime"], fields["folded"])
+    assert row.encode().hex() == vector["bytes"]
+    assert decode_file(bytes.fromhex(vector["bytes"])) == row
+
+
+@pytest.mark.parametrize("vector", VECTORS["directories"])
+def test_directory_rows_are_as_the_independent_encoder_writes_them(vector):
+    fields = vector["fields"]
+    totals = Totals(fields["files"], fields["size"], fields["subdirs"], fields["links"])
+    row = DirRow(BlobId(bytes.fromhex(fields["base"])), totals, fields["mtime"], fields["ctime"], fields["now"])
+    assert row.encode().hex() == vector["bytes"]
+    assert decode_dir(bytes.fromhex(vector["bytes"])) == row
+
+
+def test_changed_rows_are_seen_within_the_transaction_and_written_at_its_end(database):
+    row = FileRow(BASE, 5, 1, 2)
+    with database.write() as transaction:
+        overlay = Overlay(database, transaction)
+        overlay.apply(Put(Table.FILES, U64.pack(4242), row.encode()))
+        overlay.apply(Write(4242, 5, 3, SEGMENT_SIZE + 100, 7))
+        assert overlay.file(4242) == FileRow(BASE, 8, 7, 7)
+        assert list(overlay.extents(4242)) == [(5, 3, SEGMENT_SIZE + 100)]
+        overlay.flush()
+    database.renew()
+    assert read_file(database, 4242) == FileRow(BASE, 8, 7, 7)
+    assert list(read_extents(database, 4242)) == [(5, 3, SEGMENT_SIZE + 100)]
+    assert database.get(Table.SEGMENTS, U64.pack(1)) == U64.pack(1)
+    with database.write() as transaction:
+        overlay = Overlay(database, transaction)
+        overlay.apply(DropFile(4242))
+        assert overlay.file(4242) is None
+        overlay.flush()
+    database.renew()
+    assert read_file(database, 4242) is None
+    assert database.get(Table.SEGMENTS, U64.pack(1)) == U64.pack(0)
