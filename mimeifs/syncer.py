@@ -9,6 +9,7 @@ import os
 import socket
 
 from mimeifs.messages import Ready, Sync, Synced, receive, receive_waiting, send
+from mimeifs.store import disk
 from mimeifs.store.journal import SEGMENT_SIZE, segment_path
 from mimeifs.store.storage import Storage
 
@@ -65,9 +66,5 @@ class Syncing:
             except FileNotFoundError:
                 return  # Freed: all of it is in LMDB and packs, which are synced.
             self._fds[number] = fd
-            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        os.fdatasync(fd)
+            disk.sync_directory(self._directory)
+        disk.sync(fd)

@@ -24,6 +24,7 @@ from mimeifs.model.identity import SigningKey
 from mimeifs.model.orders import CallKind, CutRequest, News, Taken, decode_cut, decode_prune, is_cut, outcome_key
 from mimeifs.model.pruning import prune
 from mimeifs.model.recording import Recorder, newest_version
+from mimeifs.store import disk
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import U64, Database, MapGrown, Table
 from mimeifs.store.extents import ExtentMap
@@ -35,8 +36,6 @@ from mimeifs.store.journal import (
     frame_key,
     retire,
     segments,
-    sync,
-    sync_directory,
 )
 from mimeifs.store.operations import Call, Resize, Write
 from mimeifs.store.operations import decode as decode_operations
@@ -219,7 +218,7 @@ class Keeper:
         numbers = range(start // SEGMENT_SIZE, (self.position - HEADER_SIZE - 1) // SEGMENT_SIZE + 1)
         for number in numbers:
             if number not in self._named:
-                sync_directory(self._storage.journal)
+                disk.sync_directory(self._storage.journal)
                 self._named.add(number)
         return [self._journal.fd(number) for number in numbers]
 
@@ -350,7 +349,7 @@ def _kept(overlay: Overlay, taken: Taken) -> Taken:
 
 def _sync_all(fds: list[int]) -> None:
     for fd in fds:
-        sync(fd)
+        disk.sync(fd)
 
 
 def _insist(work: Callable[[], T]) -> T:

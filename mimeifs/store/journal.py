@@ -21,6 +21,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
+from mimeifs.store import disk
 
 SEGMENT_SIZE = 32 << 20
 MAX_PAYLOAD = 4 << 20
@@ -99,7 +100,7 @@ class JournalWriter:
         at = self._base + offset
         frame = (_FRAME.pack(size, _checksum(self._key, at, *pieces)), *pieces)
         try:
-            written = os.pwritev(self._fd, frame, offset)
+            written = disk.write_pieces(self._fd, frame, offset)
         except OSError as error:
             raise _no_room(error) from error
         if written != FRAME_SIZE + size:
@@ -113,10 +114,10 @@ class JournalWriter:
         try:
             if self._fd >= 0:
                 at = self.position
-                os.pwrite(self._fd, _FRAME.pack(_END, _checksum(self._key, at, b"end")), self._offset)
+                disk.write(self._fd, _FRAME.pack(_END, _checksum(self._key, at, b"end")), self._offset)
         except OSError as error:
             os.close(fd)
-            segment_path(self._directory, number).unlink()
+            disk.remove(segment_path(self._directory, number))
             raise _no_room(error) from error
         if self._fd >= 0:
             os.close(self._fd)
@@ -131,16 +132,16 @@ class JournalWriter:
         path = segment_path(self._directory, number)
         for spare in spares(self._directory):
             with suppress(FileNotFoundError):  # The keeper may need the room and remove it at any moment.
-                spare.rename(path)
+                disk.move(spare, path)
                 break
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = disk.create(path)
         try:
             # The header comes before all else: from then on readers of the spare's old number are told.
-            os.pwrite(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
-            os.posix_fallocate(fd, 0, SEGMENT_SIZE)
+            disk.write(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
+            disk.allocate(fd, SEGMENT_SIZE)
         except OSError as error:
             os.close(fd)
-            path.unlink(missing_ok=True)
+            disk.remove(path)
             raise _no_room(error) from error
         return fd
 
@@ -267,15 +268,6 @@ def segments(directory: Path) -> list[int]:
     return sorted(int(path.stem, 16) for path in directory.glob("*.seg"))
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names of new segments durable."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def spares(directory: Path) -> list[Path]:
     """Segments kept to be used again."""
     return sorted(directory.glob("*.spare"))
@@ -289,11 +281,6 @@ def retire(directory: Path, number: int) -> None:
     path = segment_path(directory, number)
     if len(spares(directory)) < MAX_SPARES:
         with suppress(FileNotFoundError):
-            path.rename(path.with_suffix(".spare"))
+            disk.move(path, path.with_suffix(".spare"))
     else:
-        path.unlink(missing_ok=True)
-
-
-def sync(fd: int) -> None:
-    """Make what was appended to a segment durable."""
-    os.fdatasync(fd)
+        disk.remove(path)

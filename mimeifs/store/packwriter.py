@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from mimeifs.errors import CapacityError, IntegrityError, NotFoundError, TooLargeError
 from mimeifs.ids import BlobId, RecordId, show_blob
+from mimeifs.store import disk
 from mimeifs.store.packfiles import Lookup, PackFiles, pack_numbers, read_at
 from mimeifs.store.packs import (
     FRAME_SIZE,
@@ -144,9 +145,9 @@ class PackWriter:
             self._flush()
             try:
                 for number in sorted(self._unsynced):
-                    os.fdatasync(self._written[number])
+                    disk.sync(self._written[number])
                 if self._grown:
-                    _sync_directory(self._directory)
+                    disk.sync_directory(self._directory)
             except OSError:
                 self._failed = True
                 raise
@@ -176,10 +177,10 @@ class PackWriter:
         for number in [number for number in self._written if number > self.end.number or self.end.offset == 0]:
             os.close(self._written.pop(number))
             with suppress(OSError):
-                os.unlink(self._directory / pack_name(number))
+                disk.remove(self._directory / pack_name(number))
         if self.end.number in self._written:
             with suppress(OSError):
-                os.ftruncate(self._written[self.end.number], self.end.offset)
+                disk.cut(self._written[self.end.number], self.end.offset)
         self._number, self._offset, self._place = self.end.number, self.end.offset, self.end.offset
         self._unsynced.clear()
         self._grown = self._failed = False
@@ -224,16 +225,20 @@ class PackWriter:
             data = memoryview(b"".join(self._pieces.values()))
             done = 0
             while done < len(data):
-                done += os.pwrite(fd, data[done:], self._offset + done)
+                done += disk.write(fd, data[done:], self._offset + done)
         self._offset += done
         self._pieces.clear()
 
     def _descriptor(self, number: int) -> int:
         fd = self._written.get(number)
         if fd is None:
-            creating = os.O_CREAT | os.O_TRUNC if self._offset == 0 else 0
-            fd = os.open(self._directory / pack_name(number), os.O_RDWR | os.O_CLOEXEC | creating, 0o600)
-            self._grown |= bool(creating)
+            path = self._directory / pack_name(number)
+            if self._offset == 0:
+                self._grown = True
+                fd = disk.create(path)
+                disk.cut(fd, 0)
+            else:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             self._written[number] = fd
         return fd
 
@@ -251,7 +256,7 @@ class PackWriter:
             return
         for number in numbers:
             if number > self.end.number or (number == self.end.number and self.end.offset == 0):
-                os.unlink(self._directory / pack_name(number))
+                disk.remove(self._directory / pack_name(number))
         if self.end.offset:
             self._cut_last()
 
@@ -271,7 +276,7 @@ class PackWriter:
         if size < self.end.offset:
             raise IntegrityError(f"{name} has {size} bytes of {self.end.offset}: restore it from a copy of the store")
         if size > self.end.offset:
-            os.ftruncate(fd, self.end.offset)
+            disk.cut(fd, self.end.offset)
 
 
 def _shrink(data: bytes, compressor: zstandard.ZstdCompressor) -> tuple[int, bytes]:
@@ -290,11 +295,3 @@ def _shrink(data: bytes, compressor: zstandard.ZstdCompressor) -> tuple[int, byt
 
 def _saves(size: int, stored: int) -> bool:
     return stored <= size - size // 20
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

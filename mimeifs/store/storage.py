@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimeifs.errors import ExistsError, ForbiddenError, LockedError, NotADirError, NotFoundError
+from mimeifs.store import disk
 from mimeifs.store.database import create_database
 
 BALLAST = 64 << 20
@@ -104,14 +105,14 @@ def ballast_size(root: Path) -> int:
 def fill_ballast(storage: Storage) -> None:
     """Take the room, where there is plenty; quietly not, where there is none."""
     size = ballast_size(storage.root)
-    fd = os.open(storage.ballast, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = disk.create(storage.ballast)
     try:
         if os.fstat(fd).st_size < size and available(storage.root) > 2 * size:
-            os.posix_fallocate(fd, 0, size)
+            disk.allocate(fd, size)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        os.ftruncate(fd, 0)
+        disk.cut(fd, 0)
     finally:
         os.close(fd)
 
@@ -119,13 +120,17 @@ def fill_ballast(storage: Storage) -> None:
 def drop_ballast(storage: Storage) -> bool:
     """Give the room up, and the journal's spare segments with it; whether there was any."""
     for spare in storage.journal.glob("*.spare"):
-        spare.unlink(missing_ok=True)
+        disk.remove(spare)
     try:
         size = storage.ballast.stat().st_size
     except FileNotFoundError:
         return False
     if size:
-        os.truncate(storage.ballast, 0)
+        fd = disk.create(storage.ballast)
+        try:
+            disk.cut(fd, 0)
+        finally:
+            os.close(fd)
     return bool(size)
 
 
