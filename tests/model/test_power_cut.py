@@ -18,13 +18,14 @@ from mimeifs.clock import ManualClock
 from mimeifs.engine import LocalEngine
 from mimeifs.home import Home
 from mimeifs.model.versions import Later
+from mimeifs.store import packwriter
 from mimeifs.syncer import Syncing
 from tests.model.conftest import WHO, Local, Randomness, open_local, walk
 from tests.store.powercut import Policy, Recording, image, recording
 
 State = tuple[dict[bytes, bytes], list[int]]
 STEPS = 120
-ACTS = ("write", "write", "write", "large", "replace", "unlink", "sync", "sync", "replay", "settle", "version")
+ACTS = ("write", "write", "write", "large", "replace", "unlink", "sync", "sync", "replay", "settle", "version", "restart")
 
 
 @dataclass
@@ -37,9 +38,13 @@ class Workload:
     states: list[State] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.begin()
+        self.note()
+
+    def begin(self) -> None:
+        """A node starts."""
         self.photos = self.local.present(self.local.engine.mimeis.all()[0][0])
         self.syncing = Syncing(self.local.home.storage)
-        self.note()
 
     def note(self) -> None:
         """Another state was reached."""
@@ -72,6 +77,11 @@ class Workload:
             self.made.promise(len(self.states) - 1)
         elif act == "version":
             self.version()
+        elif act == "restart":
+            # Ended at once, and begun again in a segment of its own; the start makes durable what the journal holds.
+            self.local.crash()
+            self.begin()
+            self.made.promise(len(self.states) - 1)
         self.note()
 
     def write(self, name: bytes, data: bytes) -> None:
@@ -131,6 +141,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     base = place / "base"
     subprocess.run(["cp", "-a", "--sparse=always", str(store.root), str(base)], check=True)
     with pytest.MonkeyPatch.context() as monkeypatch, recording(store.root, store.index, monkeypatch) as made:
+        monkeypatch.setattr(packwriter, "ROLL_BYTES", 300_000)
         work = Workload(local, made, random.Random(7))
         for _ in range(STEPS):
             work.step()
