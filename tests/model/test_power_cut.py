@@ -17,6 +17,7 @@ from blake3 import blake3
 from mimeifs.clock import ManualClock
 from mimeifs.engine import LocalEngine
 from mimeifs.home import Home
+from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.versions import Later
 from mimeifs.store import packwriter
 from mimeifs.syncer import Syncing
@@ -43,7 +44,7 @@ class Workload:
 
     def begin(self) -> None:
         """A node starts."""
-        self.photos = self.local.present(self.local.engine.mimeis.all()[0][0])
+        self.photos = present(self.local)
         self.syncing = Syncing(self.local.home.storage)
 
     def note(self) -> None:
@@ -62,10 +63,10 @@ class Workload:
         elif act == "replace":
             # Written whole under another name and renamed, without a sync: as editors do.
             self.write(b"new", b"replaced %d" % self.draw.randrange(1000))
-            above, last = self.local.above(self.photos, name)
+            above, last = self.above(name)
             attempt(lambda: self.photos.rename(b"new", above, last, 0))
         elif act == "unlink":
-            above, last = self.local.above(self.photos, name)
+            above, last = self.above(name)
             if any(each == last for each, _ in attempt(lambda: list(above.scan(b"")))):
                 attempt(lambda: above.unlink(last))
         elif act == "sync":
@@ -84,10 +85,17 @@ class Workload:
             self.made.promise(len(self.states) - 1)
         self.note()
 
+    def above(self, path: bytes) -> tuple[LiveDir, bytes]:
+        """The directory of a path, and the name in it."""
+        parent, _, name = path.rpartition(b"/")
+        above = self.local.running.attempt(lambda: self.photos.child(parent)) if parent else self.photos
+        assert isinstance(above, LiveDir)
+        return above, name
+
     def write(self, name: bytes, data: bytes) -> None:
         """Make or overwrite a file, in one write, without a sync."""
         attempt = self.local.running.attempt
-        above, last = self.local.above(self.photos, name)
+        above, last = self.above(name)
         if not any(each == last for each, _ in attempt(lambda: list(above.scan(b"")))):
             attempt(lambda: above.create(last, 0o644, WHO))
             self.note()
@@ -114,10 +122,15 @@ class Workload:
 
 def seen(local: Local) -> State:
     """What the MiMei shows, and its versions."""
-    mimei = local.engine.mimeis.all()[0][0]
-    present = local.present(mimei)
-    tree = local.running.attempt(lambda: dict(walk(present, b"")))
-    return tree, [info.number for info in local.running.attempt(lambda: list(local.engine.versions.newest_first(mimei)))]
+    photos = present(local)
+    numbers = local.running.attempt(lambda: [info.number for info in local.engine.versions.newest_first(photos.tree.mimei)])
+    return local.running.attempt(lambda: dict(walk(photos, b""))), numbers
+
+
+def present(local: Local) -> LiveDir:
+    """The present of the MiMei. Unlike ``Local.present`` and its kin this makes nothing durable."""
+    mimeis = local.engine.mimeis
+    return local.running.attempt(lambda: mimeis.tree(mimeis.all()[0][0])).root
 
 
 @dataclass(frozen=True, slots=True)
