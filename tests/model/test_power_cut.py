@@ -83,6 +83,9 @@ class Workload:
             self.local.crash()
             self.begin()
             self.made.promise(len(self.states) - 1)
+            if self.draw.random() < 0.5:
+                self.write(name, b"the first of a segment")
+                self.sync()
         self.note()
 
     def above(self, path: bytes) -> tuple[LiveDir, bytes]:
