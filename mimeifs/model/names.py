@@ -105,7 +105,7 @@ def parse_version_name(text: str, local_to_ns: LocalToNs) -> VersionName:
     """What the text after ``@`` asks for; ``InvalidError`` when it can name nothing.
 
     A time may stop at the day, the minute or the second, and means the first instant of what it shows: a bare date is
-    its midnight.
+    its midnight. Only ``GMT-...`` means the last instant of its second.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -115,9 +115,15 @@ def parse_version_name(text: str, local_to_ns: LocalToNs) -> VersionName:
         match = _GMT.fullmatch(text)
         if match is None:
             raise InvalidError(f"not a time: {text!r} (expected GMT-YYYY.MM.DD-HH.MM.SS)")
-        return Moment(utc_to_ns(_wall_time(text, match.groups())))
+        # Samba names a version by the second it was taken in: everything of that second had happened.
+        return Moment(utc_to_ns(_wall_time(text, match.groups())) + _SECOND - 1)
     check_label(text)
     return Label(text)
+
+
+def show_gmt(time_ns: int) -> str:
+    """The moment as Samba and Windows name a previous version, to the second, without the ``@``."""
+    return (_EPOCH + timedelta(seconds=time_ns // _SECOND)).strftime("GMT-%Y.%m.%d-%H.%M.%S")
 
 
 def _parse_number(text: str) -> Number | NumberFork:

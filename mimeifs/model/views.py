@@ -29,7 +29,7 @@ from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.live_file import LiveFile
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.mmfs import MAX_BYTES, SUFFIX, parse_mmfs, stem_of
-from mimeifs.model.names import RELEASE, check_label
+from mimeifs.model.names import RELEASE, check_label, show_gmt
 from mimeifs.model.node import Node, Who, check_name
 from mimeifs.model.past import Past, PastDir
 from mimeifs.model.past_paths import HistoryDir
@@ -39,6 +39,7 @@ from mimeifs.store.database import Table
 
 LISTED_NUMBERS = 32
 INSIDE = b".mimei"
+MOMENTS = b"@gmt-all"
 LITTER = frozenset(
     (
         b"System Volume Information",
@@ -166,6 +167,8 @@ class MimeiDir(VirtualDir):
             return self._cur()
         if name == b"@all":
             return self.views.virtual(AllDir(self.views, self.mimei, self.child_ino(name), self.anchor))
+        if name == MOMENTS:
+            return self.views.virtual(MomentsDir(self.views, self.mimei, self.child_ino(name), self.anchor))
         if name == b"@history":
             return self.views.virtual(HistoryDir(self.views, self.child_ino(name), self.anchor, self.mimei, b""))
         info = self.views.versions.find(self.mimei, _text(name[1:]))
@@ -299,6 +302,17 @@ class AllDir(MimeiDir):
     def rmdir(self, name: bytes) -> None:
         """See ``Node``."""
         raise NotPermittedError("versions are for ever")
+
+
+class MomentsDir(AllDir):
+    """``@gmt-all``: every version by the second it was taken in, as Samba looks for them; the last of each second."""
+
+    __slots__ = ()
+
+    def names(self) -> list[bytes]:
+        """Every moment, oldest first."""
+        times = {info.row.time_ns for info in self.views.versions.newest_first(self.mimei)}
+        return sorted({b"@" + show_gmt(time_ns).encode() for time_ns in times})
 
 
 class BlankDir(VirtualDir):

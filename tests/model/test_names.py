@@ -20,6 +20,7 @@ from mimeifs.model.names import (
     WallTime,
     check_label,
     parse_version_name,
+    show_gmt,
     show_moment,
     show_number,
     utc_to_ns,
@@ -61,7 +62,7 @@ NAMES: list[tuple[str, VersionName]] = [
     ("2026-11-20T18:00:05,123456789", Moment(DAY + 17 * HOUR + 5 * SECOND + 123_456_789)),
     ("2024-02-29Z", Moment(1_709_164_800 * SECOND)),
     ("1969-12-31T23:59:59.5Z", Moment(-500_000_000)),
-    ("GMT-2026.11.20-18.00.05", Moment(DAY + 18 * HOUR + 5 * SECOND)),
+    ("GMT-2026.11.20-18.00.05", Moment(DAY + 18 * HOUR + 6 * SECOND - 1)),
     ("before-move", Label("before-move")),
     ("v1.0", Label("v1.0")),
     ("current", Label("current")),
@@ -222,3 +223,10 @@ def test_moments_are_shown_in_utc(time_ns: int, shown: str) -> None:
 def test_a_shown_number_reads_as_itself(number: int, prefix: str) -> None:
     expected = NumberFork(number, prefix) if prefix else Number(number)
     assert parse_version_name(show_number(number, prefix), local) == expected
+
+
+@pytest.mark.parametrize("time_ns", [0, DAY + 18 * HOUR + 5 * SECOND, DAY + 18 * HOUR + 6 * SECOND - 1])
+def test_a_moment_shown_for_samba_finds_what_was_taken_then(time_ns: int) -> None:
+    named = parse_version_name(show_gmt(time_ns), lambda _: 0)
+    assert isinstance(named, Moment)
+    assert 0 <= named.time_ns - time_ns < SECOND

@@ -93,6 +93,23 @@ def test_the_newest_numbers_are_listed_and_all_resolve(local, top, inside):
     assert names(local, every) == sorted(b"@%d" % (index + 1) for index in range(count))
 
 
+def test_every_version_is_listed_by_its_second_for_samba(local, top, inside):
+    local.backup(top.tree.mimei)
+    for data in (b"2", b"3"):
+        local.clock.time_ns += 10**9
+        local.put(top, b"f", data)
+        local.backup(top.tree.mimei)
+    moments = local.run(lambda: inside.lookup(b"@gmt-all"))
+    found = names(local, moments)
+    assert found == [b"@GMT-2023.11.14-22.13.20", b"@GMT-2023.11.14-22.13.21", b"@GMT-2023.11.14-22.13.22"]
+    assert [local.tree(local.run(lambda name=name: moments.lookup(name))) for name in found] == [
+        {b"f": b"1"},
+        {b"f": b"2"},
+        {b"f": b"3"},
+    ]
+    assert b"@gmt-all" not in names(local, inside)
+
+
 def test_making_a_label_takes_a_version(local, top, inside):
     made = local.run(lambda: inside.mkdir(b"@before", 0o755, WHO))
     assert local.tree(made) == {b"f": b"1"}
