@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 from blake3 import blake3
 
-from mimeifs.errors import IntegrityError, IsADirError, NotADirError, NotFoundError, ReadOnlyError
+from mimeifs.errors import CrossTreeError, IntegrityError, IsADirError, NotADirError, NotFoundError, ReadOnlyError
 from mimeifs.ids import BlobId, MimeiId, RecordId
 from mimeifs.model.entry import FILE_TYPE, Entry, Kind, Link, TreeRoot, decode, decode_linked, decode_xattrs
 from mimeifs.model.node import Handle, Node, Stat, check_name
@@ -218,6 +218,12 @@ class PastDir(Node):
     def list_xattrs(self) -> list[bytes]:
         """See ``Node``."""
         return [name for name, _ in xattrs_of(self.past.blobs, self.entry)]
+
+    def rename(self, name: bytes, target: Node, new_name: bytes, flags: int) -> None:
+        """See ``Node``; refused either way."""
+        if isinstance(target, PastDir) and target.origin.record == self.origin.record:
+            raise self._refusal()
+        raise CrossTreeError("a version keeps what it has; copy out of it")
 
     def open(self, *, writing: bool) -> Handle:
         """See ``Node``."""

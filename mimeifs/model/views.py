@@ -15,6 +15,7 @@ from heapq import merge
 from mimeifs.errors import (
     CrossTreeError,
     ExistsError,
+    IntegrityError,
     InvalidError,
     MimeiError,
     NotFoundError,
@@ -159,7 +160,10 @@ class MimeiDir(VirtualDir):
             return self.views.virtual(BlankDir(self.views, self.child_ino(name), self.anchor))
         if name[:1] != b"@":
             raise NotFoundError("no such file or directory")
-        return self.at_name(name)
+        try:
+            return self.at_name(name)
+        except InvalidError as error:
+            raise NotFoundError(str(error)) from None
 
     def at_name(self, name: bytes) -> Node:
         """What a name with an ``@`` leads to."""
@@ -356,7 +360,8 @@ class PresentDir(LiveDir):
         """See ``Node``; an entry of its own goes before an ``@`` name."""
         try:
             return super().lookup(name)
-        except NotFoundError:
+        except (NotFoundError, IntegrityError):
+            # Where damage hides the present, its versions are what is left.
             if name == INSIDE:
                 return self._inside()
             if name[:1] == b"@" and name != b"@cur" and len(name) > 1:

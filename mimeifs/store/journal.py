@@ -27,6 +27,8 @@ SEGMENT_SIZE = 32 << 20
 MAX_PAYLOAD = 4 << 20
 MAX_SPARES = 2
 MAX_OPEN = 32
+STEP = 1 << 20
+"""How much room is taken at once for a segment on a nearly full disk, in bytes."""
 WINDOW = 64 << 10
 """How much is read at once when frames are read in order, in bytes."""
 FORMAT = 1
@@ -62,6 +64,23 @@ def _no_room(error: OSError) -> CapacityError | OSError:
     return error
 
 
+def _allocated(fd: int, room: int, needed: int) -> int:
+    """How much room a segment that had ``room`` has now: all of it, or on a nearly full disk a little more than is ``needed``
+    now, so that things can still be deleted. Raises ``CapacityError`` with nothing taken."""
+    if room >= SEGMENT_SIZE:
+        return room
+    facts = os.fstatvfs(fd)
+    free = facts.f_bavail * facts.f_frsize
+    sizes = (SEGMENT_SIZE, min(needed + STEP, SEGMENT_SIZE), needed)
+    size = next((size for size in sizes if 2 * (size - room) < free), needed)
+    try:
+        disk.allocate(fd, size)
+    except OSError as error:
+        disk.cut(fd, room)  # What could be had of it is needed elsewhere.
+        raise _no_room(error) from error
+    return size
+
+
 class JournalWriter:
     """Appends frames; used by the node only. ``first_segment`` must be a number that never was."""
 
@@ -69,12 +88,14 @@ class JournalWriter:
         self._directory = directory
         self._key = key
         self._fd = -1
-        self._base = 0
-        self._offset = SEGMENT_SIZE
         self._number = first_segment - 1
+        self._base = self._number * SEGMENT_SIZE
+        self._offset = SEGMENT_SIZE + HEADER_SIZE
+        self._room = 0
         self.broken = ""
         """Why nothing may be appended any more: a sync has failed, and what it was to make durable may be lost."""
-        self._roll()
+        with suppress(CapacityError):  # A full disk can still be looked at; the first append tries again.
+            self._roll()
 
     @property
     def position(self) -> int:
@@ -94,8 +115,11 @@ class JournalWriter:
         size = sum(map(len, pieces))
         if not 0 < size <= MAX_PAYLOAD:
             raise ValueError(f"journal frame of {size} bytes")
-        if self._offset + size + 2 * FRAME_SIZE > SEGMENT_SIZE:
+        needed = size + 2 * FRAME_SIZE
+        if self._offset + needed > SEGMENT_SIZE:
             self._roll()
+        if self._offset + needed > self._room:
+            self._room = _allocated(self._fd, self._room, self._offset + needed)
         offset = self._offset
         at = self._base + offset
         frame = (_FRAME.pack(size, _checksum(self._key, at, *pieces)), *pieces)
@@ -110,7 +134,7 @@ class JournalWriter:
 
     def _roll(self) -> None:
         number = self._number + 1
-        fd = self._new_segment(number)
+        fd, room = self._new_segment(number)
         try:
             if self._fd >= 0:
                 at = self.position
@@ -125,10 +149,11 @@ class JournalWriter:
         self._number = number
         self._base = number * SEGMENT_SIZE
         self._offset = HEADER_SIZE
+        self._room = room
 
-    def _new_segment(self, number: int) -> int:
-        """A descriptor of segment ``number``, made from a spare one where there is one: its blocks are written already, which
-        makes syncing what comes into them nearly twice as quick."""
+    def _new_segment(self, number: int) -> tuple[int, int]:
+        """A descriptor of segment ``number``, and how much room it has; made from a spare one where there is one: its blocks
+        are written already, which makes syncing what comes into them nearly twice as quick."""
         path = segment_path(self._directory, number)
         for spare in spares(self._directory):
             with suppress(FileNotFoundError):  # The keeper may need the room and remove it at any moment.
@@ -138,12 +163,15 @@ class JournalWriter:
         try:
             # The header comes before all else: from then on readers of the spare's old number are told.
             disk.write(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
-            disk.allocate(fd, SEGMENT_SIZE)
+            return fd, _allocated(fd, os.fstat(fd).st_size, HEADER_SIZE + FRAME_SIZE)
         except OSError as error:
             os.close(fd)
             disk.remove(path)
             raise _no_room(error) from error
-        return fd
+        except CapacityError:
+            os.close(fd)
+            disk.remove(path)
+            raise
 
     def close(self) -> None:
         """Close the segment; nothing is synced."""
@@ -274,13 +302,13 @@ def spares(directory: Path) -> list[Path]:
 
 
 def retire(directory: Path, number: int) -> None:
-    """Free a segment that nothing points into and nobody reads: a few are kept as spares, the others are unlinked.
+    """Free a segment that nothing points into and nobody reads: a few whole ones are kept as spares, the others are unlinked.
 
     Frames left in a spare are no danger: their checksums cover another position, and numbers are never used again.
     """
     path = segment_path(directory, number)
-    if len(spares(directory)) < MAX_SPARES:
-        with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError):
+        if path.stat().st_size == SEGMENT_SIZE and len(spares(directory)) < MAX_SPARES:
             disk.move(path, path.with_suffix(".spare"))
-    else:
-        disk.remove(path)
+        else:
+            disk.remove(path)

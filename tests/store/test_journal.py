@@ -15,6 +15,7 @@ from mimeifs.store.journal import (
     FRAME_SIZE,
     HEADER_SIZE,
     MAX_PAYLOAD,
+    STEP,
     JournalReader,
     JournalWriter,
     begun,
@@ -267,10 +268,31 @@ def test_other_errors_of_the_system_stay_what_they_are(tmp_path, small, monkeypa
 
 
 def test_a_segment_that_cannot_be_made_is_not_left_behind(tmp_path, small, monkeypatch):
-    monkeypatch.setattr(os, "posix_fallocate", refuse)
-    with pytest.raises(CapacityError):
-        JournalWriter(tmp_path, 1)
-    assert segments(tmp_path) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", refuse)
+        writer = JournalWriter(tmp_path, 1)
+        before = writer.position
+        with pytest.raises(CapacityError):
+            writer.append(b"a")
+        assert segments(tmp_path) == []
+    assert writer.append(b"a") == before
+    writer.close()
+    assert stream(tmp_path, before)[0] == [b"a"]
+
+
+def test_a_nearly_full_disk_gives_a_segment_as_much_room_as_it_needs(tmp_path, monkeypatch):
+    blocks = 2 * STEP + (100 << 10)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: os.statvfs_result((4096, 1, *[blocks] * 3, 0, 0, 0, 0, 255)))
+    asked = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda fd, offset, size: asked.append(size) or os.truncate(fd, size))
+    writer = JournalWriter(tmp_path, 1)
+    at = writer.append(b"a" * 1000)
+    writer.append(b"b" * STEP)
+    writer.close()
+    assert all(size < 3 * STEP for size in asked)
+    assert stream(tmp_path, at)[0] == [b"a" * 1000, b"b" * STEP]
+    retire(tmp_path, 1)
+    assert spares(tmp_path) == []
 
 
 def test_a_forgotten_segment_is_opened_again(tmp_path, small, reader):

@@ -56,5 +56,5 @@ def test_a_spare_that_cannot_be_taken_into_use_is_no_segment(tmp_path: Path, mon
 
     monkeypatch.setattr(journal.os, "pwrite", full)
     with pytest.raises(CapacityError):
-        JournalWriter(tmp_path, 2)
+        JournalWriter(tmp_path, 2).append(b"a")
     assert segments(tmp_path) == []
