@@ -198,6 +198,37 @@ def test_a_disk_that_another_fills_refuses_writes_until_there_is_room_again(tmp_
         served.command("check")
 
 
+@pytest.mark.parametrize("ending", ["asked", "killed"])
+def test_a_store_that_ended_full_opens_again_to_be_read_and_emptied(tmp_path: Path, small_disk: Path, ending: str) -> None:
+    with serving(tmp_path / "s", home=small_disk / "home") as served:
+        present = served.mimei("work")
+        (present / "before").write_bytes(b"kept")
+        (present / ".mimei" / "@before").mkdir()
+        written = fill(present)
+        kept = written[0].read_bytes()
+        if ending == "asked":
+            assert served.end() == 0
+        else:
+            os.sync()
+            served.kill_everything()
+        stranger = small_disk / "stranger"
+        with refused(errno.ENOSPC):
+            grow(stranger)
+        os.truncate(stranger, stranger.stat().st_size - (2 << 20))
+        assert b"work" in served.command("ls").stdout
+        served.command("check")
+        served.start()
+        assert (present / "@before" / "before").read_bytes() == b"kept"
+        assert written[0].read_bytes() == kept
+        for path in written[1:]:
+            path.unlink()
+        stranger.unlink()
+        served.until(lambda: succeeds(present / "again"), "there is room again")
+        assert served.end() == 0
+        served.command("check")
+        assert "unforeseen" not in served.tail()
+
+
 def grow(path: Path) -> None:
     """Append far more than the disk holds."""
     with path.open("ab", buffering=0) as file:
