@@ -7,14 +7,16 @@ everything out at once.
 Always true: ``heard`` is called with news in order, never inside a model call.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from mimeifs.clock import Clock, Randomness
-from mimeifs.errors import CapacityError, ForbiddenError, IntegrityError
+from mimeifs.errors import CapacityError, ExistsError, ForbiddenError, IntegrityError
 from mimeifs.home import Home
 from mimeifs.ids import KeyId, MimeiId, show_key
 from mimeifs.model import records
@@ -31,13 +33,13 @@ from mimeifs.model.references import References
 from mimeifs.model.transplant import Transplant
 from mimeifs.model.versions import Later, Versions
 from mimeifs.model.views import Views
-from mimeifs.store import operations
+from mimeifs.store import disk, operations
 from mimeifs.store.blobs import ResidentBlobReader
 from mimeifs.store.database import U64, Database, Table, open_database
 from mimeifs.store.interfaces import Cold
 from mimeifs.store.journal import JournalReader, JournalWriter, frame_key
 from mimeifs.store.packs import IndexRow
-from mimeifs.store.storage import StoreLock, create_storage
+from mimeifs.store.storage import StoreLock, check_owner, create_storage
 
 CACHE_BYTES = 24 << 20
 T = TypeVar("T")
@@ -161,8 +163,27 @@ class LocalEngine:
 
 
 def create_home(home: Home, clock: Clock, randomness: Randomness, passphrase: bytes | None, who: Who) -> MimeiId:
-    """Make keys, store and root MiMei in a home; returns the root's ID. Raises ``ExistsError``, ``ForbiddenError``."""
+    """Make keys, store and root MiMei in a home; returns the root's ID. Raises ``ExistsError``, ``ForbiddenError``.
+
+    The store gets its name when it is whole: what an interrupted attempt left is begun anew.
+    """
+    if home.begun:
+        raise ExistsError(f"there is a store in {home.root} already")
     home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_owner(home.root)
+    making = replace(home, store="store.unfinished")
+    shutil.rmtree(making.storage.root, ignore_errors=True)
+    try:
+        root = _make_store(making, clock, randomness, passphrase, who)
+    except BaseException:
+        shutil.rmtree(making.storage.root, ignore_errors=True)
+        raise
+    disk.move(making.storage.root, home.storage.root)
+    disk.sync_directory(home.root)
+    return root
+
+
+def _make_store(home: Home, clock: Clock, randomness: Randomness, passphrase: bytes | None, who: Who) -> MimeiId:
     storage = create_storage(home.storage.root)
     user, device = home.make_keys(randomness, passphrase)
     now = clock.now_ns()

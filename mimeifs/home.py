@@ -27,14 +27,15 @@ DEFAULT = "~/.local/share/mimei"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Paths inside one home directory."""
+    """Paths inside one home directory; ``store`` is the name of its store's directory, another one while it is being made."""
 
     root: Path
+    store: str = "store"
 
     @property
     def storage(self) -> Storage:
         """The store."""
-        return Storage(self.root / "store")
+        return Storage(self.root / self.store)
 
     @property
     def user_key(self) -> Path:

@@ -1,6 +1,8 @@
 """The engine: a home made once, opened by one, and the same after it was closed or not."""
 
+import itertools
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -10,6 +12,7 @@ from mimeifs.errors import ExistsError, ForbiddenError, IntegrityError, LockedEr
 from mimeifs.home import Home
 from mimeifs.model.identity import KeyKind, new_key
 from mimeifs.model.node import Who
+from mimeifs.store import disk
 from mimeifs.store.database import Table
 from mimeifs.store.journal import segments
 
@@ -39,6 +42,33 @@ def test_a_new_home_has_a_root(home):
 def test_a_home_is_not_made_twice(home):
     with pytest.raises(ExistsError):
         create_home(home, ManualClock(), CountingRandomness(), None, WHO)
+
+
+@pytest.mark.parametrize("call", range(1, 12))
+def test_a_home_whose_making_was_interrupted_is_made_by_the_next_attempt(tmp_path, monkeypatch, call):
+    home, calls = Home(tmp_path / "home"), itertools.count(1)
+
+    def dying(real):
+        def run(*args):
+            if next(calls) == call:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        return run
+
+    for name in ("write", "sync", "move", "sync_directory"):
+        monkeypatch.setattr(disk, name, dying(getattr(disk, name)))
+    # As kill -9 would: nothing is tidied up.
+    monkeypatch.setattr("mimeifs.engine.shutil.rmtree", lambda *_args, **_kwargs: None)
+    with suppress(KeyboardInterrupt):
+        create_home(home, ManualClock(), CountingRandomness(), None, WHO)
+    monkeypatch.undo()
+    if not home.begun:
+        create_home(home, ManualClock(), CountingRandomness(50), None, WHO)
+    local = opened(home)
+    assert local.engine.views.root.ino == 1
+    local.close()
+    assert sorted(path.name for path in home.root.iterdir()) == ["keys", "store"]
 
 
 def test_a_place_without_a_home_is_refused(tmp_path):
