@@ -282,6 +282,11 @@ class InsideDir(MimeiDir):
 
     __slots__ = ()
 
+    @property
+    def mode(self) -> int:
+        """See ``VirtualDir``: who may write in the present may take versions of it, its owner in any case."""
+        return self.anchor.mode & 0o1777 | 0o700
+
     def _cur(self) -> Node:
         return self.views.virtual(UpLink(self.child_ino(b"@cur"), self.views, self.anchor, 0))
 

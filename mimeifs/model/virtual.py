@@ -29,7 +29,12 @@ class VirtualDir(Node):
         """See ``Node``."""
         anchor = self.anchor
         times = anchor.mtime_ns, anchor.mtime_ns, anchor.ctime_ns
-        return Stat(self.ino, FILE_TYPE[Kind.DIRECTORY] | 0o755, 2, anchor.uid, anchor.gid, 0, 0, *times)
+        return Stat(self.ino, FILE_TYPE[Kind.DIRECTORY] | self.mode, 2, anchor.uid, anchor.gid, 0, 0, *times)
+
+    @property
+    def mode(self) -> int:
+        """Permission bits."""
+        return 0o755
 
     def child_ino(self, name: bytes) -> int:
         """Number of a virtual child."""

@@ -93,6 +93,13 @@ def test_the_newest_numbers_are_listed_and_all_resolve(local, top, inside):
     assert names(local, every) == sorted(b"@%d" % (index + 1) for index in range(count))
 
 
+@pytest.mark.parametrize(("mode", "shown"), [(0o755, 0o755), (0o777, 0o777), (0o1777, 0o1777), (0o500, 0o700), (0o2750, 0o750)])
+def test_who_may_write_in_the_present_may_take_versions(local, top, mode, shown):
+    local.run(lambda: top.set(Change(mode=mode)))
+    inside = local.run(lambda: top.lookup(b".mimei"))
+    assert inside.stat().mode & 0o7777 == shown
+
+
 def test_every_version_is_listed_by_its_second_for_samba(local, top, inside):
     local.backup(top.tree.mimei)
     for data in (b"2", b"3"):
