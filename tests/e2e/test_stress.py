@@ -39,7 +39,7 @@ TRIALS = (
     Trial("dbench", "dbench -t 15 -D {here} 4"),
     Trial("bonnie", "bonnie++ -q -f -d {here} -s 64 -r 16 -n 1:4096:16:4 -u root"),
     # What changes links, names and attributes of its files in every way, several processes against each other.
-    Trial("stress-names", f"{STRESS} --dentry 2 --rename 2 --link 1 --symlink 1 --dir 2 --dirdeep 1 --filename 1 --metamix 1"),
+    Trial("stress-names", f"{STRESS} --dentry 2 --rename 2 --link 1 --symlink 1 --dir 2 --dirdeep 1 --filename 1 --mknod 1"),
     Trial("stress-data", f"{STRESS} --hdd 2 --hdd-bytes 16m --seek 1 --seek-size 16m --readahead 1 --readahead-bytes 16m"),
     Trial("stress-calls", f"{STRESS} --fallocate 1 --fallocate-bytes 16m --fpunch 1 --utime 2 --chmod 2 --chown 2 --xattr 2"),
     Trial("stress-open", f"{STRESS} --open 2 --touch 2 --access 1 --fstat 2 --getdent 1 --inode-flags 1 --lease 1", (0, 2, 3)),
