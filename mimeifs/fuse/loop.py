@@ -23,6 +23,8 @@ from typing import Any
 
 import trio
 
+from mimeifs.fuse.greeting import Detour
+
 log = logging.getLogger(__name__)
 
 GIVE_WAY_NS = 2_000_000
@@ -83,6 +85,7 @@ class _Lowlevel:
         self._give_way_at = 0
         self._fd = -1
         self._closing = False
+        self._detour: Detour | None = None
         self._ready: Callable[[int], list[tuple[int, int]]] = select.poll().poll
 
     def __getattr__(self, name: str) -> Any:
@@ -98,6 +101,11 @@ class _Lowlevel:
         """Let other tasks run before the next request."""
         self._give_way_at = 0
 
+    def divert(self) -> None:
+        """Let the reply that is written next lead through :mod:`mimeifs.fuse.greeting`."""
+        if self._fd >= 0:
+            self._detour = Detour(self._fd)
+
     def notify_closing(self, fd: int) -> None:
         """As trio's; also reaches a task that waits for its turn in trio and not for the descriptor."""
         self._closing = True
@@ -105,6 +113,9 @@ class _Lowlevel:
 
     async def wait_readable(self, fd: int) -> None:
         """Return when a read of ``fd`` will not block; raises ``trio.ClosedResourceError`` after ``notify_closing``."""
+        if self._detour is not None:
+            detour, self._detour = self._detour, None
+            detour.end()
         if fd != self._fd:
             self._watch(fd)
         ready = self._ready
@@ -196,6 +207,13 @@ def install(pyfuse3_module: ModuleType, spin_us: int | None = None) -> None:
         return
     # pyfuse3's stub declares no such global, and that it is one is the very thing checked above.
     vars(pyfuse3_module)["trio"] = Facade(_default_spin_us() if spin_us is None else spin_us)
+
+
+def divert(pyfuse3_module: ModuleType) -> None:
+    """Have the kernel leave umasks to us; call it from ``Operations.init``. Does nothing on plain trio."""
+    stand_in = getattr(pyfuse3_module, "trio", None)
+    if isinstance(stand_in, Facade):
+        stand_in.lowlevel.divert()
 
 
 def uninstall(pyfuse3_module: ModuleType) -> None:

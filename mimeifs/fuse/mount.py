@@ -15,6 +15,7 @@ import trio
 
 from mimeifs.errors import ForbiddenError, InvalidError
 from mimeifs.fuse import loop
+from mimeifs.fuse.attributes import AS_STORED, Showing
 from mimeifs.fuse.operations import Operations, Rim
 from mimeifs.model.live import Live
 from mimeifs.model.node import Node
@@ -34,31 +35,56 @@ class MountOptions:
     allow_other: bool = False
     xattrs: bool = True
     passed: frozenset[str] = frozenset()
+    showing: Showing = AS_STORED
 
 
 _PASSED = frozenset(
     ("ro", "rw", "noexec", "exec", "nosuid", "suid", "nodev", "dev", "noatime", "sync", "dirsync", "auto_unmount")
 )
+_OWN = frozenset(("allow_other", "default_permissions", "noxattr", "xattr", "noacl", "acl"))
+_NUMBERS = {"uid": (10, (1 << 32) - 2), "gid": (10, (1 << 32) - 2), "umask": (8, 0o777)}
+"""Options with a number: its base, and the largest."""
+_OPPOSITES = {"ro": "rw", "exec": "noexec", "suid": "nosuid", "dev": "nodev", "xattr": "noxattr", "acl": "noacl"}
 
 
 def parse_options(text: str, *, allow_other: bool = False) -> MountOptions:
-    """Mount options as after ``-o``: comma-separated; raises ``InvalidError`` that lists what there is."""
-    words = {word for word in text.split(",") if word}
-    known = _PASSED | {"allow_other", "default_permissions", "noxattr", "xattr"}
-    if unknown := words - known:
-        raise InvalidError(f"unknown mount option {sorted(unknown)[0]!r}; there are: {', '.join(sorted(known))}")
-    return MountOptions(
-        allow_other or "allow_other" in words,
-        "noxattr" not in words,
-        frozenset(words & _PASSED),
-    )
+    """Mount options as after ``-o``: comma-separated; of opposites and numbers the last counts, as with mount(8). Raises
+    ``InvalidError`` that says what there is."""
+    words: set[str] = set()
+    numbers: dict[str, int] = {}
+    opposites = _OPPOSITES | {other: word for word, other in _OPPOSITES.items()}
+    for word in filter(None, text.split(",")):
+        key, equals, value = word.partition("=")
+        if equals and key in _NUMBERS:
+            numbers[key] = _number(key, value)
+        elif word in _PASSED | _OWN:
+            words.discard(opposites.get(word, ""))
+            words.add(word)
+        else:
+            known = [*_PASSED, *_OWN, *(f"{key}=" for key in _NUMBERS)]
+            raise InvalidError(f"unknown mount option {word!r}; there are: {', '.join(sorted(known))}")
+    xattrs, as_stored = "noxattr" not in words, not numbers
+    if "acl" in words and not (xattrs and as_stored):
+        raise InvalidError("the mount option acl goes with none of noxattr, uid=, gid= and umask=")
+    acls = xattrs and as_stored and "noacl" not in words
+    showing = Showing(acls, numbers.get("uid"), numbers.get("gid"), numbers.get("umask", 0))
+    return MountOptions(allow_other or "allow_other" in words, xattrs, frozenset(words & _PASSED), showing)
+
+
+def _number(key: str, value: str) -> int:
+    base, largest = _NUMBERS[key]
+    digits = "0123456789"[:base]
+    if not value or value.strip(digits) or int(value, base) > largest:
+        shown, kind = (f"{largest:o}", "an octal number") if base == 8 else (str(largest), "a number")
+        raise InvalidError(f"mount option {key}={value}: {key}= takes {kind} from 0 to {shown}")
+    return int(value, base)
 
 
 class Mount:
     """One mounted tree."""
 
     def __init__(self, where: Path, options: MountOptions, live: Live, past: Past, root: Node, rim: Rim) -> None:
-        self._operations = Operations(live, past, root, rim, xattrs=options.xattrs)
+        self._operations = Operations(live, past, root, rim, xattrs=options.xattrs, showing=options.showing)
         self._where = where
         words = {f"fsname={FSNAME}", "subtype=mimei", "default_permissions", *options.passed}
         if options.allow_other:

@@ -22,11 +22,14 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, InodeT, RequestContext, SetattrFields, StatvfsData
 
 from mimeifs.errors import MimeiError, NoAttributeError, NotFoundError, TooLargeError
+from mimeifs.fuse import loop
+from mimeifs.fuse.attributes import Showing, drops_setgid
 from mimeifs.fuse.errors import errno_of
+from mimeifs.model import acl
 from mimeifs.model.facts import PREFIX, fact
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import Live
-from mimeifs.model.node import Change, Handle, Node, Who
+from mimeifs.model.node import Change, Handle, Node
 from mimeifs.model.past import PAST_BIT, Past, PastDir
 from mimeifs.model.versions import Later
 from mimeifs.store.interfaces import Cold
@@ -40,8 +43,6 @@ MOMENT = 1.0
 QUIET_SECONDS = 1.0
 """How long the same warning is not logged again."""
 _CAPABILITY = b"security.capability"
-_LISTS = frozenset((b"system.posix_acl_access", b"system.posix_acl_default"))
-"""Access control lists: refused, so that programs such as cp set modes instead; the kernel would keep them beside the mode."""
 _SELINUX = b"security.selinux"
 """Where nobody has set one we say that there are none: `ls -l` then asks once, not for every file. A kernel that has SELinux
 switched on answers this itself."""
@@ -105,10 +106,11 @@ class Operations(pyfuse3.Operations):
 
     supports_dot_lookup = False
     enable_writeback_cache = False
-    enable_acl = False
 
-    def __init__(self, live: Live, past: Past, root: Node, rim: Rim, *, xattrs: bool) -> None:
+    def __init__(self, live: Live, past: Past, root: Node, rim: Rim, *, xattrs: bool, showing: Showing) -> None:
         super().__init__()
+        self.enable_acl = xattrs and showing.acls
+        self._showing = showing
         self._live = live
         self._past = past
         self._rim = rim
@@ -123,6 +125,8 @@ class Operations(pyfuse3.Operations):
 
     def init(self) -> None:
         """The kernel has greeted; the reply follows."""
+        if self.enable_acl:
+            loop.divert(pyfuse3)
         self.greeted.set()
 
     # Waiting and failing
@@ -174,7 +178,7 @@ class Operations(pyfuse3.Operations):
         known = node.surface
         if known is not None:
             return cast(EntryAttributes, known)
-        stat = node.stat()
+        stat = self._showing.stat(node.stat()) if self._showing.changes else node.stat()
         made = EntryAttributes()
         made.st_ino = InodeT(stat.ino)
         made.st_mode = cast(Any, stat.mode)
@@ -263,20 +267,20 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
-        return self._entry(self._node(parent_inode).mknod(name, mode, rdev, Who(ctx.uid, ctx.gid)))
+        return self._entry(self._node(parent_inode).mknod(name, mode, rdev, self._showing.who(ctx)))
 
     @handler
     def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
         parent = self._node(parent_inode)
         try:
-            return self._entry(parent.mkdir(name, mode & 0o7777, Who(ctx.uid, ctx.gid)), parent)
+            return self._entry(parent.mkdir(name, mode & 0o7777, self._showing.who(ctx)), parent)
         except Later as later:
             proceed = later.proceed
             raise Later(later.at, lambda taken: self._entry(proceed(taken), parent)) from None
 
     @handler
     def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
-        return self._entry(self._node(parent_inode).symlink(name, target, Who(ctx.uid, ctx.gid)))
+        return self._entry(self._node(parent_inode).symlink(name, target, self._showing.who(ctx)))
 
     @handler
     def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
@@ -316,7 +320,7 @@ class Operations(pyfuse3.Operations):
     def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        node = self._node(parent_inode).create(name, mode & 0o7777, Who(ctx.uid, ctx.gid))
+        node = self._node(parent_inode).create(name, mode & 0o7777, self._showing.who(ctx))
         handle = self._handle(node.open(writing=True))
         return FileInfo(fh=cast(Any, handle), keep_cache=True), self._entry(node)
 
@@ -400,8 +404,7 @@ class Operations(pyfuse3.Operations):
         node = self._node(inode)
         if name == _CAPABILITY and isinstance(node, Inode) and not node.xattrs and node.xattr_blob is None:
             raise FUSEError(errno.ENODATA)
-        if name in _LISTS:
-            raise FUSEError(errno.EOPNOTSUPP)
+        self._check_list(name)
         if name.startswith(PREFIX):
             return fact(node, name)
         try:
@@ -415,27 +418,34 @@ class Operations(pyfuse3.Operations):
     def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
-        return self._node(inode).list_xattrs()
+        names = self._node(inode).list_xattrs()
+        return names if self.enable_acl else [name for name in names if name not in acl.NAMES]
+
+    def _check_list(self, name: bytes) -> None:
+        """Raise for an access control list where the mount has none: programs such as cp then set modes instead."""
+        if name in acl.NAMES and not self.enable_acl:
+            raise FUSEError(errno.EOPNOTSUPP)
 
     @handler
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
-        if name in _LISTS:
-            raise FUSEError(errno.EOPNOTSUPP)
+        self._check_list(name)
         if name.startswith(PREFIX):
             raise FUSEError(errno.EPERM)
+        node = self._node(inode)
         try:
-            self._node(inode).set_xattr(name, value)
+            node.set_xattr(name, value)
         except TooLargeError:
             raise FUSEError(errno.ENOSPC) from None  # What setxattr(2) has for it; EFBIG is of files.
+        if name == acl.ACCESS and drops_setgid(stat := node.stat(), ctx):
+            node.set(Change(mode=stat.mode & 0o5777))
 
     @handler
     def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
-        if name in _LISTS:
-            raise FUSEError(errno.EOPNOTSUPP)
+        self._check_list(name)
         self._node(inode).remove_xattr(name)
 
     @handler

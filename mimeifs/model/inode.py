@@ -9,8 +9,8 @@ as its handles.
 import stat
 from typing import TYPE_CHECKING
 
-from mimeifs.errors import InvalidError, NoAttributeError, NotFoundError, TooLargeError
-from mimeifs.model import state
+from mimeifs.errors import ForbiddenError, InvalidError, NoAttributeError, NotFoundError, TooLargeError
+from mimeifs.model import acl, state
 from mimeifs.model.entry import (
     FILE_TYPE,
     INLINE_XATTRS,
@@ -197,10 +197,11 @@ class Inode(Node):
     # Attributes
 
     def set(self, change: Change) -> None:
-        """See :class:`Node`."""
+        """See :class:`Node`; an access control list follows the mode."""
         now = self.tree.live.now_ns()
-        before = (self.mode, self.uid, self.gid, self.atime_ns, self.mtime_ns, self.ctime_ns)
-        self.mode = self.mode if change.mode is None else change.mode & 0o7777
+        before = (self.mode, self.uid, self.gid, self.atime_ns, self.mtime_ns, self.ctime_ns, self.xattrs, self.xattr_blob)
+        if change.mode is not None:
+            self._follow_mode(change.mode & 0o7777)
         self.uid = self.uid if change.uid is None else change.uid
         self.gid = self.gid if change.gid is None else change.gid
         self.atime_ns = self.atime_ns if change.atime_ns is None else change.atime_ns
@@ -209,8 +210,17 @@ class Inode(Node):
         try:
             self.commit([*self.row(), *self.touch()])
         except BaseException:
-            self.mode, self.uid, self.gid, self.atime_ns, self.mtime_ns, self.ctime_ns = before
+            (self.mode, self.uid, self.gid, self.atime_ns, self.mtime_ns, self.ctime_ns, self.xattrs, self.xattr_blob) = before
             raise
+
+    def _follow_mode(self, mode: int) -> None:
+        """Take a mode, and its rights into the access control list if there is one."""
+        if self.xattrs or self.xattr_blob is not None:
+            xattrs = self.all_xattrs()
+            changed = acl.changed_mode(xattrs, mode)
+            if changed != xattrs:
+                self.xattrs, self.xattr_blob = changed, None
+        self.mode = mode
 
     def refresh(self) -> None:
         """Follow the keeper's seals and folds; may raise ``Cold``, so it comes before anything is changed."""
@@ -240,28 +250,37 @@ class Inode(Node):
         return [name for name, _ in self.all_xattrs()]
 
     def set_xattr(self, name: bytes, value: bytes) -> None:
-        """See :class:`Node`."""
+        """See :class:`Node`; the mode follows an access control list."""
         if not 0 < len(name) <= 255:
             raise InvalidError("the name of an attribute has 1 to 255 bytes")
+        if name in acl.NAMES:
+            self._set_list(name, acl.decode(value))
+            return
         others = [pair for pair in self.all_xattrs() if pair[0] != name]
-        self._replace_xattrs(tuple(sorted([*others, (name, value)])))
+        self._replace_xattrs(tuple(sorted([*others, (name, value)])), self.mode)
+
+    def _set_list(self, name: bytes, rules: acl.Acl) -> None:
+        if self.kind is Kind.SYMLINK or (name == acl.DEFAULT and self.kind is not Kind.DIRECTORY):
+            raise ForbiddenError("symbolic links have no access control lists, and only directories have a default one")
+        mode = self.mode & ~0o777 | acl.mode_of(rules) if name == acl.ACCESS and rules else self.mode
+        self._replace_xattrs(acl.replaced(self.all_xattrs(), name, rules), mode)
 
     def remove_xattr(self, name: bytes) -> None:
         """See :class:`Node`."""
         self.get_xattr(name)
-        self._replace_xattrs(tuple(pair for pair in self.all_xattrs() if pair[0] != name))
+        self._replace_xattrs(tuple(pair for pair in self.all_xattrs() if pair[0] != name), self.mode)
 
-    def _replace_xattrs(self, xattrs: tuple[tuple[bytes, bytes], ...]) -> None:
+    def _replace_xattrs(self, xattrs: acl.Xattrs, mode: int) -> None:
         if len(encode_xattrs(xattrs)) > XATTR_MAX:
             raise TooLargeError(f"the attributes of one file have at most {XATTR_MAX} bytes together")
         self.tree.live.reserve(sum(len(value) for _, value in xattrs))
         self.refresh()
-        before = self.xattrs, self.xattr_blob, self.ctime_ns
-        self.xattrs, self.xattr_blob, self.ctime_ns = xattrs, None, self.tree.live.now_ns()
+        before = self.xattrs, self.xattr_blob, self.mode, self.ctime_ns
+        self.xattrs, self.xattr_blob, self.mode, self.ctime_ns = xattrs, None, mode, self.tree.live.now_ns()
         try:
             self.commit([*self.row(), *self.touch()])
         except BaseException:
-            self.xattrs, self.xattr_blob, self.ctime_ns = before
+            self.xattrs, self.xattr_blob, self.mode, self.ctime_ns = before
             raise
 
     # Leaving

@@ -25,7 +25,7 @@ from mimeifs.errors import (
     NotPermittedError,
     TooManyLinksError,
 )
-from mimeifs.model import live_moves, state
+from mimeifs.model import acl, live_moves, state
 from mimeifs.model.entry import Entry, Kind, decode, encode
 from mimeifs.model.fold import TOMBSTONE
 from mimeifs.model.inode import Inode
@@ -355,11 +355,22 @@ class LiveDir(Inode):
 
     def _new_entry(self, kind: Kind, mode: int, who: Who, *, target: bytes = b"", rdev: int = 0) -> Entry:
         now = self.tree.live.now_ns()
-        gid, mode = who.gid, mode & 0o7777
+        gid, directory = who.gid, kind is Kind.DIRECTORY
+        mode, xattrs = self.begins_with(kind, mode & 0o7777, who.umask)
         if self.mode & _SETGID:
             gid = self.gid
-            mode |= _SETGID if kind is Kind.DIRECTORY else 0
-        return Entry(kind, mode, who.uid, gid, now, now, target=target, rdev=rdev, root=prolly.EMPTY_ROOT)
+            mode |= _SETGID if directory else 0
+        return Entry(kind, mode, who.uid, gid, now, now, target=target, rdev=rdev, root=prolly.EMPTY_ROOT, xattrs=xattrs)
+
+    def begins_with(self, kind: Kind, mode: int, umask: int) -> tuple[int, acl.Xattrs]:
+        """Mode and attributes of what is made here with ``mode``; may raise ``Cold``."""
+        if kind is Kind.SYMLINK:
+            return mode, ()
+        if not self.xattrs and self.xattr_blob is None:
+            return mode & ~umask, ()
+        mode, access, default = acl.handed_down(self.all_xattrs(), mode, umask)
+        xattrs = acl.replaced((), acl.ACCESS, access)
+        return mode, acl.replaced(xattrs, acl.DEFAULT, default) if kind is Kind.DIRECTORY else xattrs
 
     def _enter(self, name: bytes, entry: Entry, inode_rows: list[bytes], inode: Inode, ino_ops: list[bytes]) -> Inode:
         """Append the frame that makes ``inode`` and bring it into memory."""
@@ -378,8 +389,8 @@ class LiveDir(Inode):
         """See ``Node``."""
         self._check_new(name, Kind.FILE)
         live = self.tree.live
-        ino, ino_ops = live.fresh_ino(self.seed, name)
         entry = self._new_entry(Kind.FILE, mode, who)
+        ino, ino_ops = live.fresh_ino(self.seed, name)
         inode = LiveFile(self.tree, ino, entry)
         inode.number = live.new_file()
         rows = [operations.put(Table.FILES, U64.pack(inode.number), inode.file_row().encode())]
@@ -390,8 +401,8 @@ class LiveDir(Inode):
         """See ``Node``."""
         self._check_new(name, Kind.DIRECTORY)
         live = self.tree.live
-        ino, ino_ops = live.fresh_ino(self.seed, name)
         entry = self._new_entry(Kind.DIRECTORY, mode, who)
+        ino, ino_ops = live.fresh_ino(self.seed, name)
         inode = LiveDir(self.tree, ino, entry)
         inode.number, inode.complete = live.new_dir(), True
         above, number = self.materialise()
@@ -419,8 +430,8 @@ class LiveDir(Inode):
 
     def _plain(self, name: bytes, kind: Kind, mode: int, who: Who, *, target: bytes = b"", rdev: int = 0) -> Inode:
         self._check_new(name, kind)
-        ino, ino_ops = self.tree.live.fresh_ino(self.seed, name)
         entry = self._new_entry(kind, mode, who, target=target, rdev=rdev)
+        ino, ino_ops = self.tree.live.fresh_ino(self.seed, name)
         inode = Inode(self.tree, ino, entry)
         return self._enter(name, entry, [], inode, ino_ops)
 

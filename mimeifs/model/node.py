@@ -43,10 +43,11 @@ class Stat(msgspec.Struct, frozen=True, gc=False):
 
 
 class Who(msgspec.Struct, frozen=True, gc=False):
-    """On whose behalf something is made."""
+    """On whose behalf something is made. ``umask`` takes bits from the mode where no default access list says otherwise."""
 
     uid: int
     gid: int
+    umask: int = 0
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -461,8 +461,9 @@ class RootDir(PresentDir):
             return super().mkdir(name, mode, who)
         self._check_new(name, Kind.LINK)
         info = self.views.mimeis.info(name.decode(errors="replace"), "tree")
+        mode, xattrs = self.begins_with(Kind.DIRECTORY, mode & 0o7777, who.umask)
         tree = self.views.mimeis.create(info, who)
-        tree.root.mode = mode & 0o7777
+        tree.root.mode, tree.root.xattrs = mode, xattrs
         tree.root.commit(tree.root.row())
         return self.place_link(name, Link(info.record.mimei_id, View.CUR), who)
 

@@ -180,16 +180,6 @@ def test_the_tools_and_other_namespaces_work(present: Path) -> None:
     assert sorted(os.listxattr(present / "f")) == ["security.s", "trusted.t", "user.tool"]
 
 
-@pytest.mark.parametrize("kind", ["access", "default"])
-def test_access_control_lists_are_refused_so_that_programs_use_modes(kind: str, present: Path) -> None:
-    (present / "d").mkdir()
-    name, rights = f"system.posix_acl_{kind}", bytes.fromhex("02000000 01000700 ffffffff 04000500 ffffffff 20000500 ffffffff")
-    with refused(errno.EOPNOTSUPP):
-        os.setxattr(present / "d", name, rights)
-    with refused(errno.EOPNOTSUPP):
-        os.getxattr(present / "d", name)
-
-
 def test_cp_keeps_modes_and_adds_no_attributes(present: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from mimeifs.errors import InvalidError
+from mimeifs.fuse.attributes import Showing
 from mimeifs.fuse.mount import MountOptions, mounted_device, parse_options
 from tests.fuse.system_calls import refused
 from tests.serving import Served, serving
@@ -144,13 +145,50 @@ def test_others_are_let_in_only_when_allowed_and_then_by_modes(options: tuple[st
 
 def test_mount_options_are_parsed() -> None:
     assert parse_options("") == MountOptions()
-    assert parse_options("noexec,allow_other,noxattr") == MountOptions(True, False, frozenset({"noexec"}))
+    assert parse_options("noexec,allow_other,noxattr") == MountOptions(True, False, frozenset({"noexec"}), Showing(False))
     assert parse_options("", allow_other=True).allow_other
 
 
 def test_unknown_mount_options_are_refused_by_name() -> None:
     with pytest.raises(InvalidError, match=r"'nonsense'.*noexec"):
         parse_options("noexec,nonsense")
+    with pytest.raises(InvalidError, match=r"'noexec=1'.*umask="):
+        parse_options("noexec=1")
+
+
+def test_of_mount_options_that_contradict_each_other_the_last_counts() -> None:
+    assert parse_options("ro,rw,noexec,exec,uid=1,uid=2").passed == {"rw", "exec"}
+    assert parse_options("rw,ro,uid=1,uid=2").showing.uid == 2
+    assert parse_options("noxattr,xattr") == MountOptions()
+    assert parse_options("noacl,acl") == MountOptions()
+
+
+def test_owners_and_umask_are_numbers_and_leave_no_access_lists() -> None:
+    assert parse_options("uid=1000,gid=0,umask=077").showing == Showing(False, 1000, 0, 0o077)
+    assert parse_options("umask=0").showing == Showing(False)
+    assert parse_options("noacl").showing == Showing(False)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("uid=bob", "uid=bob: uid= takes a number from 0 to 4294967294"),
+        ("gid=", "gid=: gid= takes a number"),
+        ("uid=-1", "uid=-1"),
+        ("uid=4294967295", "from 0 to 4294967294"),
+        ("gid= 5", "gid= 5"),
+        ("umask=089", "umask=089: umask= takes an octal number from 0 to 777"),
+        ("umask=1000", "umask=1000"),
+        ("umask=0o22", "umask=0o22"),
+        ("acl,uid=5", "the mount option acl goes with none of"),
+        ("acl,noxattr", "the mount option acl goes with none of"),
+        ("uid", "unknown mount option 'uid'"),
+    ],
+)
+def test_bad_values_of_mount_options_are_refused_in_words(bad: str, said: str) -> None:
+    with pytest.raises(InvalidError) as refusal:
+        parse_options(bad)
+    assert said in str(refusal.value)
 
 
 def test_nothing_is_mounted_on_an_ordinary_directory(tmp_path: Path) -> None:

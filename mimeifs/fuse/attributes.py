@@ -1,0 +1,65 @@
+"""Whose files a mount shows, and with which rights.
+
+Not what is stored: ``uid=``, ``gid=`` and ``umask=`` change what stat(2) says and whom new files belong to; chmod(2) and
+chown(2) still go to what is stored.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+from pyfuse3 import RequestContext
+
+from mimeifs.model.node import Stat, Who
+
+_SETGID = 0o2000
+_FSETID = 4
+"""The number of CAP_FSETID (capabilities(7))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """How attributes are shown; None and 0 leave them as they are stored."""
+
+    acls: bool = True
+    uid: int | None = None
+    gid: int | None = None
+    umask: int = 0
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is shown differently from what is stored."""
+        return self.uid is not None or self.gid is not None or bool(self.umask)
+
+    def stat(self, stat: Stat) -> Stat:
+        """Attributes as shown."""
+        uid, gid = stat.uid if self.uid is None else self.uid, stat.gid if self.gid is None else self.gid
+        return replace(stat, uid=uid, gid=gid, mode=stat.mode & ~self.umask)
+
+    def who(self, ctx: RequestContext) -> Who:
+        """Whom what a request makes belongs to."""
+        uid, gid = ctx.uid if self.uid is None else self.uid, ctx.gid if self.gid is None else self.gid
+        return Who(uid, gid, ctx.umask)
+
+
+AS_STORED = Showing()
+
+
+def drops_setgid(stat: Stat, ctx: RequestContext) -> bool:
+    """Whether a new access control list takes S_ISGID away, as chmod(2) does: the caller is neither in the group nor may
+    set any. The kernel would say so only to servers that speak a newer form of the request."""
+    return bool(stat.mode & _SETGID) and ctx.gid != stat.gid and not _may_keep(ctx.pid, stat.gid)
+
+
+def _may_keep(pid: int, group: int) -> bool:
+    """Whether a process is in a group or has CAP_FSETID, from ``/proc`` (proc_pid_status(5)); not when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    groups = fields["Groups"].split()
+    return bool(int(fields["CapEff"], 16) >> _FSETID & 1) or str(group) in groups
+
+
+__all__ = ["AS_STORED", "Showing", "drops_setgid"]

@@ -1,0 +1,49 @@
+"""One more wish in the answer to the kernel's greeting: that umasks are left to us (``FUSE_DONT_MASK``).
+
+Where a directory has a default access control list the umask does not count, so whoever keeps such lists must see modes
+before it is applied. libfuse can ask for that and pyfuse3 cannot; so for the length of one reply the descriptor leads
+to a socket, and the reply goes on to the kernel with one more bit. Layout: ``struct fuse_out_header`` and ``struct
+fuse_init_out`` of ``linux/fuse.h``, which never change.
+
+What always holds: whatever the reply is, it reaches the kernel, and the descriptor is the kernel's again.
+"""
+
+import os
+import socket
+import struct
+
+DONT_MASK = 1 << 6
+_HEADER = struct.Struct("=IiQ")
+_FLAGS = struct.Struct("=I")
+_FLAGS_AT = _HEADER.size + 12
+_SHORTEST = _HEADER.size + 24
+
+
+class Detour:
+    """The descriptor ``fd`` of a session, leading to us until :meth:`end`."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._kernel = os.dup(fd)
+        with theirs:
+            os.dup2(theirs.fileno(), fd, inheritable=False)
+
+    def end(self) -> None:
+        """Hand the kernel what was written meanwhile, and the descriptor back."""
+        os.dup2(self._kernel, self._fd, inheritable=False)
+        os.close(self._kernel)
+        with self._ours:
+            try:
+                reply = self._ours.recv(65536, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+        os.write(self._fd, amended(reply))
+
+
+def amended(reply: bytes) -> bytes:
+    """The reply to the greeting with the wish; anything else as it is."""
+    if len(reply) < _SHORTEST or _HEADER.unpack_from(reply)[1]:
+        return reply
+    (flags,) = _FLAGS.unpack_from(reply, _FLAGS_AT)
+    return reply[:_FLAGS_AT] + _FLAGS.pack(flags | DONT_MASK) + reply[_FLAGS_AT + _FLAGS.size :]
