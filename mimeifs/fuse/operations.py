@@ -42,7 +42,7 @@ MOMENT = 1.0
 """How long the kernel may go by what it knows of virtual directories; a walk through them for every file would be slow."""
 QUIET_SECONDS = 1.0
 """How long the same warning is not logged again."""
-_CAPABILITY = b"security.capability"
+_OFTEN_ASKED = frozenset((b"security.capability", *acl.NAMES))
 _SELINUX = b"security.selinux"
 """Where nobody has set one we say that there are none: `ls -l` then asks once, not for every file. A kernel that has SELinux
 switched on answers this itself."""
@@ -401,10 +401,12 @@ class Operations(pyfuse3.Operations):
     def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
-        node = self._node(inode)
-        if name == _CAPABILITY and isinstance(node, Inode) and not node.xattrs and node.xattr_blob is None:
-            raise FUSEError(errno.ENODATA)
         self._check_list(name)
+        if name in _OFTEN_ASKED and self._past.plain(inode):
+            raise FUSEError(errno.ENODATA)
+        node = self._node(inode)
+        if name in _OFTEN_ASKED and isinstance(node, Inode) and not node.xattrs and node.xattr_blob is None:
+            raise FUSEError(errno.ENODATA)
         if name.startswith(PREFIX):
             return fact(node, name)
         try:

@@ -122,6 +122,12 @@ class Past:
             raise NotFoundError("no such file or directory")
         return found if rank == _SELF else found.leaf_at(rank)
 
+    def plain(self, ino: int) -> bool:
+        """Whether what the kernel knows by that number is known to have no extended attributes, without looking at it:
+        `ls -l` asks that of every file it has just been told of."""
+        holder, rank = self._identities.get(ino >> RANK_BITS & _SPACE - 1), ino & _SELF
+        return holder is not None and bool(ino & PAST_BIT) and holder.plain_from <= rank < holder.plain_to
+
     @property
     def known(self) -> int:
         """Directories held."""
@@ -131,7 +137,7 @@ class Past:
 class PastDir(Node):
     """A directory of a version, at one place."""
 
-    __slots__ = ("entry", "identity", "leaf_lookups", "origin", "past", "path", "place")
+    __slots__ = ("entry", "identity", "leaf_lookups", "origin", "past", "path", "place", "plain_from", "plain_to")
 
     immutable = True
 
@@ -144,6 +150,7 @@ class PastDir(Node):
         self.place = place
         self.identity = identity
         self.leaf_lookups = 0
+        self.plain_from = self.plain_to = 0
 
     def same_as(self, other: "PastDir") -> bool:
         """Whether both are one directory of one version."""
@@ -204,8 +211,13 @@ class PastDir(Node):
 
     def scan_from(self, first: int) -> Iterator[tuple[int, bytes, Node]]:
         """Rank, name and node from that rank on."""
+        holder = self.past.holder(self)
         for rank, (name, value) in enumerate(prolly.scan_from(self.past.blobs, self.entry.root, first), first):
-            yield rank, name, self._child(name, rank, decode(value))
+            entry = decode(value)
+            if not entry.xattrs and entry.xattr_blob is None:
+                holder.plain_from = holder.plain_from if rank == holder.plain_to else rank
+                holder.plain_to = rank + 1
+            yield rank, name, self._child(name, rank, entry)
 
     def get_xattr(self, name: bytes) -> bytes:
         """See ``Node``."""

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,9 +15,12 @@ import pytest
 from mimeifs.errors import InvalidError
 from mimeifs.fuse.attributes import Showing
 from mimeifs.fuse.mount import MountOptions, mounted_device, parse_options
+from mimeifs.model import acl
+from mimeifs.model.acl import Rule, Tag
 from tests.fuse.system_calls import refused
 from tests.serving import Served, serving
 
+LIST = acl.encode((Rule(Tag.OWNER, 7), Rule(Tag.USER, 5, 9), Rule(Tag.GROUP_OWNER, 4), Rule(Tag.MASK, 5), Rule(Tag.OTHER, 0)))
 ENDINGS: dict[str, Callable[[Served], int]] = {
     "SIGTERM": lambda served: served.end(signal.SIGTERM),
     "SIGINT": lambda served: served.end(signal.SIGINT),
@@ -98,18 +102,123 @@ def test_a_dead_mount_is_taken_away_by_umount(tmp_path: Path) -> None:
         assert not served.mounted
 
 
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "write": lambda work: (work / "f").write_bytes(b"y"),
+    "append": lambda work: os.open(work / "f", os.O_WRONLY | os.O_APPEND),
+    "truncate": lambda work: os.truncate(work / "f", 0),
+    "truncate by opening": lambda work: os.open(work / "f", os.O_RDONLY | os.O_TRUNC),
+    "create": lambda work: (work / "new").touch(),
+    "mkdir": lambda work: (work / "new").mkdir(),
+    "mkfifo": lambda work: os.mkfifo(work / "new"),
+    "symlink": lambda work: (work / "new").symlink_to("f"),
+    "link": lambda work: os.link(work / "f", work / "new"),
+    "unlink": lambda work: (work / "f").unlink(),
+    "rmdir": lambda work: (work / "d").rmdir(),
+    "rename": lambda work: (work / "f").rename(work / "new"),
+    "chmod": lambda work: (work / "f").chmod(0o600),
+    "chown": lambda work: os.chown(work / "f", os.getuid(), os.getgid()),
+    "times": lambda work: os.utime(work / "f", ns=(1, 1)),
+    "set an attribute": lambda work: os.setxattr(work / "f", "user.b", b"1"),
+    "remove an attribute": lambda work: os.removexattr(work / "f", "user.a"),
+    "set a list": lambda work: os.setxattr(work / "f", "system.posix_acl_access", LIST),
+    "new MiMei": lambda work: (work.parent / "new").mkdir(),
+    "remove a MiMei": lambda work: work.rmdir(),
+    "take a version": lambda work: (work / ".mimei" / "@v").mkdir(),
+    "drop a label": lambda work: (work / ".mimei" / "@first").rmdir(),
+    "rename a label": lambda work: (work / ".mimei" / "@first").rename(work / ".mimei" / "@w"),
+    "new folder": lambda work: (work / ".mimei" / "blank").mkdir(),
+    "unnamed file": lambda work: os.open(work, os.O_TMPFILE | os.O_RDWR),
+}
+
+
 @pytest.mark.mount
 def test_mounted_read_only_everything_is_refused_and_read(tmp_path: Path) -> None:
     with serving(tmp_path / "s") as served:
-        (served.mimei("work") / "f").write_bytes(b"x")
+        work = served.mimei("work")
+        (work / "f").write_bytes(b"x")
+        (work / "d").mkdir()
+        os.setxattr(work / "f", "user.a", b"1")
+        (work / ".mimei" / "@first").mkdir()
         assert served.end() == 0
-        served.options = ("-o", "ro")
+        served.options = ("-o", "rw,ro")
         served.start()
-        assert (served.mount / "work" / "f").read_bytes() == b"x"
-        with refused(errno.EROFS):
-            (served.mount / "work" / "f").write_bytes(b"y")
-        with refused(errno.EROFS):
-            (served.mount / "work" / ".mimei" / "@v").mkdir()
+        before = (work / "f").stat(), (work / "d").stat(), sorted(os.listdir(work / ".mimei"))
+        for what, change in CHANGES.items():
+            with pytest.raises(OSError) as refusal:
+                change(work)
+            assert refusal.value.errno == errno.EROFS, what
+        assert ((work / "f").stat(), (work / "d").stat(), sorted(os.listdir(work / ".mimei"))) == before
+        assert (work / "f").read_bytes() == b"x"
+        assert os.getxattr(work / "f", "user.a") == b"1"
+        assert served.end() == 0
+
+
+@pytest.mark.mount
+def test_mounted_without_access_lists_those_there_are_wait_and_follow_the_mode(tmp_path: Path) -> None:
+    with serving(tmp_path / "s") as served:
+        present = served.mimei("work")
+        (present / "f").touch()
+        os.setxattr(present / "f", "system.posix_acl_access", LIST)
+        assert served.end() == 0
+        served.options = ("-o", "noacl")
+        served.start()
+        for act in (
+            lambda: os.getxattr(present / "f", "system.posix_acl_access"),
+            lambda: os.setxattr(present / "f", "system.posix_acl_access", LIST),
+            lambda: os.removexattr(present / "f", "system.posix_acl_access"),
+            lambda: os.getxattr(present, "system.posix_acl_default"),
+        ):
+            with refused(errno.EOPNOTSUPP):
+                act()
+        assert os.listxattr(present / "f") == []
+        assert (present / "f").stat().st_mode & 0o777 == 0o750
+        (present / "f").chmod(0o600)
+        os.setxattr(present / "f", "user.a", b"1")
+        assert served.end() == 0
+        served.options = ()
+        served.start()
+        assert acl.mode_of(acl.decode(os.getxattr(present / "f", "system.posix_acl_access"))) == 0o600
+        assert served.end() == 0
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root owns files of several users")
+def test_owner_and_umask_of_a_mount_are_shown_everywhere_and_only_new_files_are_stored_so() -> None:
+    with TemporaryDirectory() as folder, serving(Path(folder) / "s") as served:
+        for path in (Path(folder), served.folder):
+            path.chmod(0o755)
+        present = served.mimei("work")
+        for name, mode, owner in (("open", 0o666, 7), ("program", 0o4755, 8)):
+            (present / name).touch()
+            os.chown(present / name, owner, owner)
+            (present / name).chmod(mode)
+        (present / ".mimei" / "@first").mkdir()
+        assert served.end() == 0
+        served.options = ("--allow-other", "-o", "uid=1001,gid=1002,umask=027")
+        served.start()
+        version = present / ".mimei" / "@1"
+        for path in (served.mount, present, present / "open", version, version / "open", version.parent):
+            assert path.lstat()[4:6] == (1001, 1002), path
+        assert [stat.S_IMODE((present / name).stat().st_mode) for name in ("open", "program")] == [0o640, 0o4750]
+        assert stat.S_IMODE((version / "open").stat().st_mode) == 0o640
+        commands = "umask 0; touch new && mkdir dir && echo x >> open && chmod 666 program && ! chown 5 open"
+        subprocess.run(["sh", "-c", commands], cwd=present, user=1001, group=1002, extra_groups=[], check=True, timeout=60)
+        assert stat.S_IMODE((present / "program").stat().st_mode) == 0o640
+        os.chown(present / "open", 5, 6)
+        assert (present / "open").stat()[4:6] == (1001, 1002)
+        with refused(errno.EOPNOTSUPP):
+            os.setxattr(present / "open", "system.posix_acl_access", LIST)
+        assert served.end() == 0
+        served.options = ()
+        served.start()
+        stored = {entry.name: (*entry.stat()[4:6], stat.S_IMODE(entry.stat().st_mode)) for entry in os.scandir(present)}
+        assert stored == {
+            "open": (5, 6, 0o666),
+            "program": (8, 8, 0o666),
+            "new": (1001, 1002, 0o666),
+            "dir": (1001, 1002, 0o777),
+        }
+        assert (version / "program").stat()[4:6] == (8, 8)
         assert served.end() == 0
 
 

@@ -2,12 +2,15 @@
 
 import errno
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.fuse.system_calls import refused
-from tests.serving import Served
+from tests.serving import Served, serving
 
 pytestmark = pytest.mark.mount
 
@@ -51,3 +54,40 @@ def test_a_file_without_selinux_label_says_that_there_are_none(numbered: Path) -
         os.getxattr(numbered / "f0", "security.selinux")
     with refused(errno.ENODATA):
         os.getxattr(numbered / "f0", "user.absent")
+
+
+def reading(folder: Path) -> Callable[[], object]:
+    """Somebody else reads every file, beginning in the folder."""
+    command = f"for i in $(seq 0 {FILES - 1}); do : < f$i; done"
+    return lambda: subprocess.run(["sh", "-c", command], cwd=folder, user=1001, group=1001, check=True, timeout=60)
+
+
+def costs(*options: str) -> dict[str, int]:
+    """What doing things with plain files asks of the node, on a mount of its own with those options."""
+    with TemporaryDirectory() as folder, serving(Path(folder) / "s", options=("--allow-other", *options)) as served:
+        for path in (Path(folder), served.folder):
+            path.chmod(0o755)
+        present = served.mimei("work")
+        names = [present / f"f{number}" for number in range(FILES)]
+        acts: dict[str, Callable[[], object]] = {
+            "create": lambda: [name.touch() for name in names],
+            "write": lambda: [name.write_bytes(b"x") for name in names],
+            "read": lambda: [name.read_bytes() for name in names],
+            "stat": lambda: [name.stat() for name in names],
+            "chmod": lambda: [name.chmod(0o644) for name in names],
+        }
+        if os.geteuid() == 0:
+            acts |= {"read by others": reading(present), "read again by others": reading(present)}
+        found = {}
+        for what, act in acts.items():
+            before = asked(served)
+            act()
+            found[what] = asked(served) - before
+        assert served.end() == 0
+        return found
+
+
+def test_access_control_lists_cost_those_who_have_none_one_request_a_file_and_only_others() -> None:
+    without, plain = costs("-o", "noacl"), costs()
+    more = {what for what in plain if plain[what] - without[what] > FILES / 2}
+    assert more == plain.keys() & {"read by others"}

@@ -128,6 +128,21 @@ def test_what_the_kernel_forgets_leaves_no_trace(local, past):
         registry.node(nodes[1].ino)
 
 
+def test_a_listing_notes_which_files_have_no_attributes(local, top):
+    for name in (b"a", b"b", b"c", b"h", b"i"):
+        local.put(top, name, b"x")
+    local.run(lambda: top.lookup(b"c")).set_xattr(b"user.a", b"1")
+    local.run(lambda: top.lookup(b"i")).set_xattr(b"user.a", b"1" * 2000)
+    past, registry = local.past(local.backup(top.tree.mimei)), local.engine.views.past
+    told = {name: held(local, node).ino for name, node in local.run(lambda: list(past.scan(b"")))}
+    assert not registry.plain(told[b"a"])
+    found = {}
+    for name, _ in past.scan(b""):
+        found[name] = registry.plain(told[name])
+    assert found == {name: name in b"a b f h s".split() for name in told}
+    assert not registry.plain(told[b"s"] & ~PAST_BIT)
+
+
 @pytest.mark.parametrize("after", [b"", b"a", b"d", b"d0", b"f", b"z"])
 def test_a_listing_goes_on_behind_any_name(local, past, after):
     found = local.run(lambda: [name for name, _ in past.scan(after)])
