@@ -38,7 +38,7 @@ def create(services: Services, request: requests.Create) -> requests.Created:
     info = services.mimeis.info(
         _hint(request.name), request.kind, app_type=request.app_type, extension=request.extension, mark=request.mark
     )
-    services.mimeis.create(info, services.who)
+    finding.root_of(services).new_mimei(info, 0o755, services.who)
     return _link(services, request.name, Link(info.record.mimei_id, _VIEWS[request.view]))
 
 

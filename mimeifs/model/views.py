@@ -34,6 +34,7 @@ from mimeifs.model.names import RELEASE, check_label, show_gmt
 from mimeifs.model.node import Node, Who, check_name
 from mimeifs.model.past import Past, PastDir
 from mimeifs.model.past_paths import HistoryDir
+from mimeifs.model.records import Info, Signed
 from mimeifs.model.versions import Later, VersionInfo, Versions
 from mimeifs.model.virtual import PlaceLink, UpLink, VirtualDir
 from mimeifs.store.database import Table
@@ -461,11 +462,15 @@ class RootDir(PresentDir):
             return super().mkdir(name, mode, who)
         self._check_new(name, Kind.LINK)
         info = self.views.mimeis.info(name.decode(errors="replace"), "tree")
+        self.new_mimei(info, mode, who)
+        return self.place_link(name, Link(info.record.mimei_id, View.CUR), who)
+
+    def new_mimei(self, info: Signed[Info], mode: int, who: Who) -> None:
+        """Make a MiMei whose root begins as a directory made here with ``mode`` would; it is linked nowhere yet."""
         mode, xattrs = self.begins_with(Kind.DIRECTORY, mode & 0o7777, who.umask)
         tree = self.views.mimeis.create(info, who)
         tree.root.mode, tree.root.xattrs = mode, xattrs
         tree.root.commit(tree.root.row())
-        return self.place_link(name, Link(info.record.mimei_id, View.CUR), who)
 
     def place_link(self, name: bytes, link: Link, who: Who) -> Node:
         """Put a link to a MiMei here; raises ``ExistsError``."""

@@ -273,6 +273,8 @@ def test_a_new_mimei_inherits_from_the_root(place: tuple[Path, Served]) -> None:
     try:
         made = served.mimei(f"m{next(_numbers)}")
         assert stat.S_IMODE(made.stat().st_mode) == 0o770
+        served.command("create", f"{made.name}-too")
+        assert os.getxattr(served.mount / f"{made.name}-too" / "@cur", DEFAULT) == os.getxattr(made, DEFAULT)
         assert played(made, [(1001, "touch f; stat -c %u f"), (1002, "ls")])[0][1:3] == (0, "1001\n")
         assert os.getxattr(made, DEFAULT) == os.getxattr(served.mount, DEFAULT)
     finally:
