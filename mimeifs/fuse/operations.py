@@ -42,10 +42,12 @@ MOMENT = 1.0
 """How long the kernel may go by what it knows of virtual directories; a walk through them for every file would be slow."""
 QUIET_SECONDS = 1.0
 """How long the same warning is not logged again."""
-_OFTEN_ASKED = frozenset((b"security.capability", *acl.NAMES))
+_CAPABILITY = b"security.capability"
 _SELINUX = b"security.selinux"
 """Where nobody has set one we say that there are none: `ls -l` then asks once, not for every file. A kernel that has SELinux
 switched on answers this itself."""
+_OFTEN_ASKED = frozenset((_CAPABILITY, *acl.NAMES))
+"""What the kernel asks before writes and where somebody else comes, and `ls -l` of every file: most have nothing to tell."""
 _ROOT = 1
 
 

@@ -160,6 +160,7 @@ class Inode(Node):
         """Append one frame that changes this inode (and has marked it); returns its position. An inode without a name
         or a row of its own is in memory only."""
         if not ops:
+            self.surface = None
             return self.touched
         at = self.tree.live.append(b"".join(ops))
         self.stamp(at)

@@ -28,6 +28,18 @@ def test_modes_change_and_keep_every_bit(present: Path) -> None:
         assert (present / "d").stat().st_mode == 0o040000 | mode
 
 
+def test_modes_of_what_has_no_name_any_more_change(present: Path) -> None:
+    (present / "f").touch()
+    (present / "d").mkdir()
+    for name, remove in (("f", os.unlink), ("d", os.rmdir)):
+        fd = os.open(present / name, os.O_RDONLY)
+        remove(present / name)
+        assert os.fstat(fd).st_mode & 0o777 != 0o500
+        os.fchmod(fd, 0o500)
+        assert os.fstat(fd).st_mode & 0o777 == 0o500
+        os.close(fd)
+
+
 @as_root
 def test_owners_change_also_of_links(present: Path) -> None:
     (present / "f").touch()
