@@ -270,9 +270,6 @@ class Inode(Node):
         """Operations for the moment when the last name went; ``nlink`` is already 0."""
         return []
 
-    def closed(self) -> None:
-        """The last handle of an unlinked inode went."""
-
     def path(self) -> bytes:
         """Path inside its tree, without a leading slash; raises ``NotFoundError`` when it has no name any more."""
         parts: list[bytes] = []

@@ -209,14 +209,14 @@ class LiveFile(Inode):
     def close(self) -> None:
         """See ``Handle``."""
         self.handles -= 1
-        if not self.handles and not self.nlink:
+        if not (self.handles or self.lookups or self.nlink):
             self.closed()
 
     def unlinked(self) -> list[bytes]:
         """See ``Inode``."""
         if not self.number:
             return []
-        if self.handles:
+        if self.handles or self.lookups:  # Who has looked it up may open it yet: a rename onto it must not show it empty.
             return [operations.put(Table.ORPHANS, U64.pack(self.number), b""), *self.touch()]
         self.tree.live.prepare(done=self._dropped)
         return [operations.drop_file(self.number)]
@@ -235,8 +235,7 @@ class LiveFile(Inode):
             except CapacityError:
                 return  # The row stays in ORPHANS and is dropped when a node starts.
             self.number = 0
-        if not self.lookups:
-            live.nodes.pop(self.ino, None)
+        live.nodes.pop(self.ino, None)
 
 
 def new_file(tree: LiveTree, ino: int, entry: Entry) -> LiveFile:

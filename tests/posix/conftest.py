@@ -1,0 +1,88 @@
+"""Two stages for each module: the disk, whose file system is the oracle, and a MiMei on a mount of the module's own."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.posix.stage import ANN, AS_ROOT, BOB, Person, Player, Row, run
+from tests.serving import Served, serving
+
+OPTIONS = ("-o", "allow_other") if AS_ROOT else ()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("served"), options=OPTIONS) as served:
+        yield served
+        assert served.end() == 0
+        assert "unforeseen" not in served.tail()
+
+
+@pytest.fixture(scope="module")
+def present(served: Served) -> Path:
+    """The directory of one present for all rows of a module."""
+    made = served.mimei("present")
+    made.chmod(0o755)
+    return made
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of the disk's own file system; the rows need one that keeps all that Linux has."""
+    made = tmp_path_factory.mktemp("disk")
+    kind = subprocess.run(["stat", "-f", "-c", "%T", made], check=True, capture_output=True, text=True).stdout.strip()
+    if kind != "ext2/ext3":
+        pytest.skip(f"the oracle is ext4, and the temporary folder is on {kind}")
+    return made
+
+
+@pytest.fixture(scope="module")
+def numbers() -> Iterator[int]:
+    return count(1)
+
+
+@pytest.fixture(scope="module")
+def players() -> Iterator[dict[Person | None, Player]]:
+    made = {who: Player(who) for who in ((None, ANN, BOB) if AS_ROOT else (None,))}
+    yield made
+    for player in made.values():
+        player.end()
+
+
+Agree = Callable[[Row], None]
+
+
+@pytest.fixture
+def agree(disk: Path, present: Path, numbers: Iterator[int], players: dict[Person | None, Player]) -> Agree:
+    """Play a row on both stages; both must come to the same."""
+
+    def play(played: Row) -> None:
+        if played.who not in players:
+            pytest.skip("only root becomes somebody else")
+        name, player = f"{next(numbers)}", players[played.who]
+        wanted, found = run(played, disk / name, player), run(played, present / name, player)
+        assert found.results == wanted.results
+        assert found.changes == wanted.changes
+        assert found.after == wanted.after
+
+    return play
+
+
+@pytest.fixture
+def agree_after_a_version(disk: Path, present: Path, numbers: Iterator[int], players: dict[Person | None, Player]) -> Agree:
+    """As :func:`agree`, of objects that a version holds and the present has in no row of its own."""
+
+    def play(played: Row) -> None:
+        if played.who not in players:
+            pytest.skip("only root becomes somebody else")
+        name, player = f"{next(numbers)}", players[played.who]
+        wanted = run(played, disk / name, player)
+        found = run(played, present / name, player, prepared=(present / ".mimei" / f"@v{name}").mkdir)
+        assert found.results == wanted.results
+        assert found.changes == wanted.changes
+        assert found.after == wanted.after
+
+    return play
