@@ -40,11 +40,13 @@ MOMENT = 1.0
 QUIET_SECONDS = 1.0
 """How long the same warning is not logged again."""
 _CAPABILITY = b"security.capability"
-_LISTS = frozenset((b"system.posix_acl_access", b"system.posix_acl_default"))
-"""Access control lists: refused, so that programs such as cp set modes instead; the kernel would keep them beside the mode."""
 _SELINUX = b"security.selinux"
 """Where nobody has set one we say that there are none: `ls -l` then asks once, not for every file. A kernel that has SELinux
 switched on answers this itself."""
+_SPACES = (b"user.", b"trusted.", b"security.")
+"""Where extended attributes can be (xattr(7)). Access control lists are elsewhere and refused, so that programs such as cp set
+modes instead; the kernel would keep them beside the mode."""
+_TRUSTED = b"trusted."
 _ROOT = 1
 
 
@@ -309,8 +311,14 @@ class Operations(pyfuse3.Operations):
         node = self._node(inode)
         writing = flags & os.O_ACCMODE != os.O_RDONLY
         if flags & os.O_TRUNC:
-            node.set(Change(size=0))
+            node.set(Change(size=0, mode=_without_set_ids(node, ctx)))
+            self._drop_capability(node)
         return FileInfo(fh=cast(Any, self._handle(node.open(writing=writing))), keep_cache=True)
+
+    def _drop_capability(self, node: Node) -> None:
+        """Contents changed where the kernel does not see to it: no program keeps rights that were given to another one."""
+        if self._xattrs and isinstance(node, Inode) and _CAPABILITY in node.list_xattrs():
+            node.remove_xattr(_CAPABILITY)
 
     @handler
     def create(
@@ -400,8 +408,7 @@ class Operations(pyfuse3.Operations):
         node = self._node(inode)
         if name == _CAPABILITY and isinstance(node, Inode) and not node.xattrs and node.xattr_blob is None:
             raise FUSEError(errno.ENODATA)
-        if name in _LISTS:
-            raise FUSEError(errno.EOPNOTSUPP)
+        _check_space(name)
         if name.startswith(PREFIX):
             return fact(node, name)
         try:
@@ -415,14 +422,14 @@ class Operations(pyfuse3.Operations):
     def listxattr(self, inode: int, ctx: RequestContext) -> list[bytes]:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
-        return self._node(inode).list_xattrs()
+        names = self._node(inode).list_xattrs()
+        return names if ctx.uid == 0 else [name for name in names if not name.startswith(_TRUSTED)]
 
     @handler
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
-        if name in _LISTS:
-            raise FUSEError(errno.EOPNOTSUPP)
+        _check_space(name)
         if name.startswith(PREFIX):
             raise FUSEError(errno.EPERM)
         try:
@@ -434,8 +441,7 @@ class Operations(pyfuse3.Operations):
     def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
-        if name in _LISTS:
-            raise FUSEError(errno.EOPNOTSUPP)
+        _check_space(name)
         self._node(inode).remove_xattr(name)
 
     @handler
@@ -465,6 +471,23 @@ def _next(rows: Iterator[Row], *, first: bool) -> Row | None:
         if first:
             raise
         return None
+
+
+def _check_space(name: bytes) -> None:
+    """Raise where there are no extended attributes of such a name."""
+    if not name.startswith(_SPACES):
+        raise FUSEError(errno.EOPNOTSUPP)
+    if name in _SPACES:
+        raise FUSEError(errno.EINVAL)
+
+
+def _without_set_ids(node: Node, ctx: RequestContext) -> int | None:
+    """The mode that a file is left with when somebody else than root empties it by opening it, if it is another one: for
+    every other change of contents the kernel asks for it."""
+    if not isinstance(node, Inode) or not node.mode & 0o6000 or ctx.uid == 0:
+        return None
+    lost = 0o6000 if node.mode & 0o010 or ctx.gid != node.gid else 0o4000
+    return node.mode & ~lost
 
 
 def _raise(wait: Later) -> Any:

@@ -243,7 +243,10 @@ class Inode(Node):
         """See :class:`Node`."""
         if not 0 < len(name) <= 255:
             raise InvalidError("the name of an attribute has 1 to 255 bytes")
-        others = [pair for pair in self.all_xattrs() if pair[0] != name]
+        known = self.all_xattrs()
+        if (name, value) in known:
+            return
+        others = [pair for pair in known if pair[0] != name]
         self._replace_xattrs(tuple(sorted([*others, (name, value)])))
 
     def remove_xattr(self, name: bytes) -> None:

@@ -1,5 +1,6 @@
 """chmod, chown, utimensat, and what clears set-id bits and capabilities."""
 
+import mmap
 import os
 from functools import partial
 from itertools import product
@@ -86,8 +87,6 @@ OWNERS = [
 
 
 def mapped() -> None:
-    import mmap
-
     with open("mine", "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
         memory[0:1] = b"X"
 

@@ -75,6 +75,7 @@ def appended_at_once() -> list[int]:
     for child in children:
         os.waitpid(child, 0)
     written = Path("x").read_bytes()
+    os.unlink("x")
     whole = [written[at : at + 100] for at in range(0, len(written), 100)]
     return [len(written), *(whole.count(bytes([65 + writer]) * 100) for writer in range(4))]
 
