@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.fuse.system_calls import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
-from tests.fuse.system_calls import renameat2 as _renameat2
+from tests.fuse.system_calls import renameat2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD = -100
@@ -29,7 +28,7 @@ def _checked(result: int) -> int:
 
 def renaming(source: str, target: str, flags: int = 0) -> Callable[[], None]:
     """A step that renames, with flags of renameat2(2)."""
-    return lambda: _renameat2(Path(source), Path(target), flags)
+    return lambda: renameat2(Path(source), Path(target), flags)
 
 
 def opening(path: str, flags: int, mode: int = 0o666) -> Callable[[], None]:
@@ -93,3 +92,10 @@ def rows_named(rows: Sequence[Any]) -> dict[str, Any]:
     names = [one.name for one in rows]
     assert len(set(names)) == len(names), [name for name in names if names.count(name) > 1]
     return {"argnames": "played", "argvalues": rows, "ids": names}
+
+
+def born(path: str) -> bool:
+    """Whether statx(2) gives a time of birth."""
+    found = ctypes.create_string_buffer(256)
+    _checked(_libc.statx(_AT_FDCWD, os.fsencode(path), 0, 0x800, found))
+    return bool(ctypes.c_uint32.from_buffer(found).value & 0x800)

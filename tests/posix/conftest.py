@@ -1,20 +1,27 @@
-"""Two stages for each module: the disk, whose file system is the oracle, and a MiMei on a mount of the module's own."""
+"""Two stages: the disk, whose file system is the oracle, and a MiMei on a mount that all tables share."""
 
 import subprocess
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from tests.posix.differing import DIFFERENT
-from tests.posix.stage import ANN, AS_ROOT, BOB, Person, Player, Row, Step, run
+from tests.posix.stage import ANN, AS_ROOT, BOB, Person, Player, Row, Step, act, lay
 from tests.serving import Served, serving
+
+
+def long_enough(fixture_name: str, config: pytest.Config) -> Literal["module", "package"]:
+    """How long a mount is kept: for all tables, or for one where the slow rows would take longer than a daemon may live."""
+    return "module" if config.getoption("--slow") else "package"
+
 
 OPTIONS = ("-o", "allow_other") if AS_ROOT else ()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=long_enough)
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(tmp_path_factory.mktemp("served"), options=OPTIONS) as served:
         yield served
@@ -22,15 +29,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert "unforeseen" not in served.tail()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=long_enough)
 def present(served: Served) -> Path:
-    """The directory of one present for all rows of a module."""
+    """The directory of one present for all rows."""
     made = served.mimei("present")
     made.chmod(0o755)
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=long_enough)
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of the disk's own file system; the rows need one that keeps all that Linux has."""
     made = tmp_path_factory.mktemp("disk")
@@ -40,12 +47,12 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=long_enough)
 def numbers() -> Iterator[int]:
     return count(1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=long_enough)
 def players() -> Iterator[dict[Person | None, Player]]:
     made = {who: Player(who) for who in ((None, ANN, BOB) if AS_ROOT else (None,))}
     yield made
@@ -60,11 +67,14 @@ def _play(players: dict[Person | None, Player], played: Row, disk: Path, stage: 
     if played.who not in players:
         pytest.skip("only root becomes somebody else")
     player = players[played.who]
-    found = run(played, stage, player, prepared=prepared)
+    lay(played, stage)
+    prepared()
+    found = act(played, stage, player)
     if played.name in DIFFERENT:
         assert found.results == DIFFERENT[played.name].results
         return
-    wanted = run(played, disk, player)
+    lay(played, disk)
+    wanted = act(played, disk, player)
     assert found.results == wanted.results
     assert found.changes == wanted.changes
     assert found.after == wanted.after

@@ -200,8 +200,8 @@ def _play_on(orders: socket.socket, who: Person | None) -> None:
         os.chdir("/")
 
 
-def run(played: Row, stage: Path, player: Player, *, prepared: Step = lambda: None) -> Outcome:
-    """Play a row in a new directory ``stage``; ``prepared`` is called when everything lies there."""
+def lay(played: Row, stage: Path) -> None:
+    """Lay out all that a row finds, in a new directory ``stage``."""
     stage.mkdir()
     mask = os.umask(0o022)
     try:
@@ -210,14 +210,18 @@ def run(played: Row, stage: Path, player: Player, *, prepared: Step = lambda: No
             played.before()
             for path in objects():
                 os.utime(path, ns=(TO_COME_NS, LONG_GONE_NS), follow_symlinks=False)
-            prepared()
-            held = [Held(path) for path in objects()]
-            _tick(max(one.before.st_ctime_ns for one in held))
-            results = player.play(played, held[0].descriptor)
-            changes = {one.path: one.end() for one in held}
-            return Outcome(results, changes, {path: contents(path) for path in objects()})
     finally:
         os.umask(mask)
+
+
+def act(played: Row, stage: Path, player: Player) -> Outcome:
+    """Play a row where everything lies ready."""
+    with chdir(stage):
+        held = [Held(path) for path in objects()]
+        _tick(max(one.before.st_ctime_ns for one in held))
+        results = player.play(played, held[0].descriptor)
+        changes = {one.path: one.end() for one in held}
+        return Outcome(results, changes, {path: contents(path) for path in objects()})
 
 
 def _tick(newest: int) -> None:

@@ -15,7 +15,7 @@ from tests.posix.stage import ANN, AS_ROOT, BOB, row
 pytestmark = [pytest.mark.mount, pytest.mark.skipif(not AS_ROOT, reason="owners are root's to change")]
 
 PERSONS = (("root", None), ("Ann", ANN), ("Bob", BOB))
-MODES = (0o000, 0o777, 0o1777, 0o2755, 0o4755, 0o6755, 0o7777, 0o6644, 0o2644)
+MODES = (0o000, 0o1777, 0o2755, 0o7777, 0o2644)
 KINDS = ("f", "s", "broken", "loop", "d", "p", "sock", "null", "missing", "f/x")
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
 

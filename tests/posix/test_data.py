@@ -147,7 +147,7 @@ def locked() -> list[object]:
     return said
 
 
-def _in_another(take) -> object:  # noqa: ANN001
+def _in_another(take) -> object:
     child = os.fork()
     if child == 0:
         number = 0

@@ -2,16 +2,15 @@
 
 import errno
 import os
-import resource
 import stat
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.posix.calls import facts_of, opening, rows_named, with_open
+from tests.posix.calls import facts_of, opening, rows_named
 from tests.posix.conftest import Agree
-from tests.posix.stage import ANN, BOB, row
+from tests.posix.stage import ANN, BOB, row, tried
 
 pytestmark = pytest.mark.mount
 
@@ -329,11 +328,27 @@ def _sticky() -> None:
     os.chmod("t", 0o1777)
 
 
+def too_many_links() -> list[object]:
+    for number in range(64998):
+        os.link("f", f"d/{number}")
+    said = [os.stat("f").st_nlink, tried(partial(os.link, "f", "d/more"))]
+    for number in range(64998):
+        os.unlink(f"d/{number}")
+    return said
+
+
+MANY = [row("65,000 links are the most", too_many_links)]
 TABLE = [*SIMPLE, *SPECIAL, *LIMITS, *WHO, *GROUPS, *STICKY]
 
 
 @pytest.mark.parametrize(**rows_named(TABLE))
 def test_names_come_and_go_as_on_the_disk(played, agree: Agree) -> None:
+    agree(played)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(**rows_named(MANY))
+def test_there_is_an_end_to_links_as_on_the_disk(played, agree: Agree) -> None:
     agree(played)
 
 

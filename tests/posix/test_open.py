@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.posix.calls import faccessat, facts_of, opening, rows_named, with_open
+from tests.posix.calls import faccessat, opening, rows_named, with_open
 from tests.posix.conftest import Agree
 from tests.posix.stage import ANN, BOB, row, tried
 

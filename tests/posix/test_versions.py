@@ -1,4 +1,4 @@
-"""Versions are read-only to everybody, whatever is tried; and no two files share a number, in whatever version or over remounts."""
+"""Versions are read-only to everybody, whatever is tried; no two files share a number, in whatever version or over remounts."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.posix.calls import UTIME_NOW, UTIME_OMIT, opening, renaming, utimensat, with_open
-from tests.posix.stage import AS_ROOT, Player, row, scene, tried
+from tests.posix.stage import AS_ROOT, Player, row, scene
 from tests.serving import Served
 
 pytestmark = [pytest.mark.mount, pytest.mark.skipif(not AS_ROOT, reason="rights would come before what is tested")]
@@ -65,7 +65,8 @@ OTHERS = {name: row(f"in a version: {name}", step) for name, (step, _) in EXISTI
 
 
 @pytest.fixture(scope="module")
-def version(present: Path) -> Path:
+def version(served: Served) -> Path:
+    present = served.mimei("with-a-version")
     with chdir(present):
         scene()
         os.setxattr("f", "user.a", b"1")
