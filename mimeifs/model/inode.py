@@ -203,8 +203,8 @@ class Inode(Node):
         self.mode = self.mode if change.mode is None else change.mode & 0o7777
         self.uid = self.uid if change.uid is None else change.uid
         self.gid = self.gid if change.gid is None else change.gid
-        self.atime_ns = self.atime_ns if change.atime_ns is None else change.atime_ns
-        self.mtime_ns = self.mtime_ns if change.mtime_ns is None else change.mtime_ns
+        self.atime_ns = self.atime_ns if change.atime_ns is None else _kept(change.atime_ns)
+        self.mtime_ns = self.mtime_ns if change.mtime_ns is None else _kept(change.mtime_ns)
         self.ctime_ns = now
         try:
             self.commit([*self.row(), *self.touch()])
@@ -283,6 +283,11 @@ class Inode(Node):
             parts.append(at.name)
             at = at.parent
         return b"/".join(reversed(parts))
+
+
+def _kept(time_ns: int) -> int:
+    """The nearest time that can be kept, as utimensat(2) does it on every file system."""
+    return max(-TIME_MAX, min(time_ns, TIME_MAX))
 
 
 def is_device(mode: int) -> bool:

@@ -8,9 +8,11 @@ Always true: bytes written are in the journal before ``write`` returns; reading 
 reads as zeros.
 """
 
+from contextlib import suppress
+
 import msgspec
 
-from mimeifs.errors import CapacityError, TooLargeError
+from mimeifs.errors import MimeiError, TooLargeError
 from mimeifs.model.entry import Entry, Kind
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import LiveTree
@@ -226,16 +228,13 @@ class LiveFile(Inode):
         self.touched = at
 
     def closed(self) -> None:
-        """See ``Inode``."""
+        """See ``Node``. Where the journal takes nothing the row stays in ORPHANS and is dropped when a node starts."""
         live = self.tree.live
-        if self.number:
-            ops = operations.drop_file(self.number) + operations.delete(Table.ORPHANS, U64.pack(self.number))
-            try:
-                live.append(ops)
-            except CapacityError:
-                return  # The row stays in ORPHANS and is dropped when a node starts.
-            self.number = 0
         live.nodes.pop(self.ino, None)
+        if self.number:
+            with suppress(MimeiError, OSError):
+                live.append(operations.drop_file(self.number) + operations.delete(Table.ORPHANS, U64.pack(self.number)))
+                self.number = 0
 
 
 def new_file(tree: LiveTree, ino: int, entry: Entry) -> LiveFile:

@@ -22,6 +22,9 @@ _ALLOCATING = "the bindings have no fallocate; the C library's posix_fallocate t
 
 DIFFERENT = {
     **{f"fallocate of mode {mode}": Different(_ALLOCATING, [["ENOTSUP"]]) for mode in (0, 1, 3, 8, 16)},
+    "times too far away become the farthest": Different(
+        "times are 64 bits of nanoseconds", [*[(1 << 63) - 1] * 3, *[1 - (1 << 63)] * 2]
+    ),
     "a file without a name": Different("the bindings have no tmpfile", ["ENOTSUP", "ENOTSUP", "ENOTSUP"]),
     "a rename that leaves a whiteout": Different("whiteouts are for overlay file systems, and no names here", ["EINVAL"]),
     "reading sets the access time": Different("access times are set by utimes alone, as with noatime", [[False, False]]),

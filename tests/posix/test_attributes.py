@@ -132,7 +132,12 @@ VALUES = (
     (1, 1_000_000_000),
     (1, -1),
 )
+FAR = ((1 << 34, 5), (1 << 40, 0), ((1 << 63) - 1, 0), (-(1 << 34), 5), (-(1 << 63), 0))
 TIMES = [
+    row(
+        "times too far away become the farthest",
+        *(lambda time=time: (utimensat("f", time, time), os.stat("f").st_mtime_ns)[1] for time in FAR),
+    ),
     *(
         row(
             f"times {access} and {modification}",

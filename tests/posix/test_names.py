@@ -133,7 +133,7 @@ SPECIAL = [
     row(
         "mknod of devices",
         partial(os.mknod, "c", stat.S_IFCHR | 0o640, os.makedev(1, 3)),
-        partial(os.mknod, "b", stat.S_IFBLK | 0o640, os.makedev(259, 65537)),
+        partial(os.mknod, "b", stat.S_IFBLK | 0o640, os.makedev(4095, (1 << 20) - 1)),
     ),
     row(
         "mknod of a directory or of nonsense",
