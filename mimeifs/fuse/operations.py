@@ -311,12 +311,12 @@ class Operations(pyfuse3.Operations):
         node = self._node(inode)
         writing = flags & os.O_ACCMODE != os.O_RDONLY
         if flags & os.O_TRUNC:
-            node.set(Change(size=0, mode=_without_set_ids(node, ctx)))
             self._drop_capability(node)
+            node.set(Change(size=0, mode=_without_set_ids(node, ctx)))
         return FileInfo(fh=cast(Any, self._handle(node.open(writing=writing))), keep_cache=True)
 
     def _drop_capability(self, node: Node) -> None:
-        """Contents changed where the kernel does not see to it: no program keeps rights that were given to another one."""
+        """Contents change where the kernel does not see to it: no program keeps rights that were given to another one."""
         if self._xattrs and isinstance(node, Inode) and _CAPABILITY in node.list_xattrs():
             node.remove_xattr(_CAPABILITY)
 

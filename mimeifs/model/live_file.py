@@ -220,10 +220,11 @@ class LiveFile(Inode):
             return []
         if self.handles or self.lookups:  # Who has looked it up may open it yet: a rename onto it must not show it empty.
             return [operations.put(Table.ORPHANS, U64.pack(self.number), b""), *self.touch()]
-        self.tree.live.prepare(done=self._dropped)
+        self.tree.live.prepare(done=self.dropped)
         return [operations.drop_file(self.number)]
 
-    def _dropped(self, at: int) -> None:
+    def dropped(self, at: int) -> None:
+        """Memory of an unlinked file once its rows went with the frame at ``at``."""
         self.number, self.base, self.extents, self.size = 0, EMPTY, ExtentMap(), 0
         self.touched = at
 
