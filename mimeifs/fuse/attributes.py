@@ -4,14 +4,18 @@ Not what is stored: ``uid=``, ``gid=`` and ``umask=`` change what stat(2) says a
 chown(2) still go to what is stored.
 """
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
-from pyfuse3 import RequestContext
+from pyfuse3 import FUSEError, RequestContext
 
-from mimeifs.model.node import Stat, Who
+from mimeifs.model import acl
+from mimeifs.model.inode import Inode
+from mimeifs.model.node import Node, Stat, Who
 
+_SPACES = (b"user.", b"trusted.", b"security.")
 _SETGID = 0o2000
 _FSETID = 4
 """The number of CAP_FSETID (capabilities(7))."""
@@ -62,4 +66,21 @@ def _may_keep(pid: int, group: int) -> bool:
     return bool(int(fields["CapEff"], 16) >> _FSETID & 1) or str(group) in groups
 
 
-__all__ = ["AS_STORED", "Showing", "drops_setgid"]
+def check_space(name: bytes, *, lists: bool) -> None:
+    """Raise for a name that no extended attribute has here (xattr(7)). Where there are no access control ``lists``, programs
+    such as cp then set modes instead."""
+    if name in acl.NAMES and lists:
+        return
+    if not name.startswith(_SPACES):
+        raise FUSEError(errno.EOPNOTSUPP)
+    if name in _SPACES:
+        raise FUSEError(errno.EINVAL)
+
+
+def without_set_ids(node: Node, ctx: RequestContext) -> int | None:
+    """The mode that a file is left with when somebody else than root empties it by opening it, if it is another one: for
+    every other change of contents the kernel asks for it."""
+    if not isinstance(node, Inode) or not node.mode & 0o6000 or ctx.uid == 0:
+        return None
+    lost = 0o6000 if node.mode & 0o010 or ctx.gid != node.gid else 0o4000
+    return node.mode & ~lost

@@ -23,7 +23,7 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, InodeT, RequestContext
 
 from mimeifs.errors import MimeiError, NoAttributeError, NotFoundError, TooLargeError
 from mimeifs.fuse import loop
-from mimeifs.fuse.attributes import Showing, drops_setgid
+from mimeifs.fuse.attributes import Showing, check_space, drops_setgid, without_set_ids
 from mimeifs.fuse.errors import errno_of
 from mimeifs.model import acl
 from mimeifs.model.facts import PREFIX, fact
@@ -48,6 +48,7 @@ _SELINUX = b"security.selinux"
 switched on answers this itself."""
 _OFTEN_ASKED = frozenset((_CAPABILITY, *acl.NAMES))
 """What the kernel asks before writes and where somebody else comes, and `ls -l` of every file: most have nothing to tell."""
+_TRUSTED = b"trusted."
 _ROOT = 1
 
 
@@ -315,8 +316,14 @@ class Operations(pyfuse3.Operations):
         node = self._node(inode)
         writing = flags & os.O_ACCMODE != os.O_RDONLY
         if flags & os.O_TRUNC:
-            node.set(Change(size=0))
+            self._drop_capability(node)
+            node.set(Change(size=0, mode=without_set_ids(node, ctx)))
         return FileInfo(fh=cast(Any, self._handle(node.open(writing=writing))), keep_cache=True)
+
+    def _drop_capability(self, node: Node) -> None:
+        """Contents change where the kernel does not see to it: no program keeps rights that were given to another one."""
+        if self._xattrs and isinstance(node, Inode) and _CAPABILITY in node.list_xattrs():
+            node.remove_xattr(_CAPABILITY)
 
     @handler
     def create(
@@ -403,7 +410,7 @@ class Operations(pyfuse3.Operations):
     def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
-        self._check_list(name)
+        check_space(name, lists=self.enable_acl)
         if name in _OFTEN_ASKED and self._past.plain(inode):
             raise FUSEError(errno.ENODATA)
         node = self._node(inode)
@@ -423,18 +430,14 @@ class Operations(pyfuse3.Operations):
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
         names = self._node(inode).list_xattrs()
-        return names if self.enable_acl else [name for name in names if name not in acl.NAMES]
-
-    def _check_list(self, name: bytes) -> None:
-        """Raise for an access control list where the mount has none: programs such as cp then set modes instead."""
-        if name in acl.NAMES and not self.enable_acl:
-            raise FUSEError(errno.EOPNOTSUPP)
+        hidden = () if self.enable_acl else acl.NAMES
+        return [name for name in names if name not in hidden and (ctx.uid == 0 or not name.startswith(_TRUSTED))]
 
     @handler
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
-        self._check_list(name)
+        check_space(name, lists=self.enable_acl)
         if name.startswith(PREFIX):
             raise FUSEError(errno.EPERM)
         node = self._node(inode)
@@ -449,7 +452,7 @@ class Operations(pyfuse3.Operations):
     def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
-        self._check_list(name)
+        check_space(name, lists=self.enable_acl)
         self._node(inode).remove_xattr(name)
 
     @handler

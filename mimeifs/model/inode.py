@@ -205,8 +205,8 @@ class Inode(Node):
             self._follow_mode(change.mode & 0o7777)
         self.uid = self.uid if change.uid is None else change.uid
         self.gid = self.gid if change.gid is None else change.gid
-        self.atime_ns = self.atime_ns if change.atime_ns is None else change.atime_ns
-        self.mtime_ns = self.mtime_ns if change.mtime_ns is None else change.mtime_ns
+        self.atime_ns = self.atime_ns if change.atime_ns is None else _kept(change.atime_ns)
+        self.mtime_ns = self.mtime_ns if change.mtime_ns is None else _kept(change.mtime_ns)
         self.ctime_ns = now
         try:
             self.commit([*self.row(), *self.touch()])
@@ -257,7 +257,10 @@ class Inode(Node):
         if name in acl.NAMES:
             self._set_list(name, acl.decode(value))
             return
-        others = [pair for pair in self.all_xattrs() if pair[0] != name]
+        known = self.all_xattrs()
+        if (name, value) in known:
+            return
+        others = [pair for pair in known if pair[0] != name]
         self._replace_xattrs(tuple(sorted([*others, (name, value)])), self.mode)
 
     def _set_list(self, name: bytes, rules: acl.Acl) -> None:
@@ -292,9 +295,6 @@ class Inode(Node):
         """Operations for the moment when the last name went; ``nlink`` is already 0."""
         return []
 
-    def closed(self) -> None:
-        """The last handle of an unlinked inode went."""
-
     def path(self) -> bytes:
         """Path inside its tree, without a leading slash; raises ``NotFoundError`` when it has no name any more."""
         parts: list[bytes] = []
@@ -305,6 +305,11 @@ class Inode(Node):
             parts.append(at.name)
             at = at.parent
         return b"/".join(reversed(parts))
+
+
+def _kept(time_ns: int) -> int:
+    """The nearest time that can be kept, as utimensat(2) does it on every file system."""
+    return max(-TIME_MAX, min(time_ns, TIME_MAX))
 
 
 def is_device(mode: int) -> bool:

@@ -264,6 +264,7 @@ class Live:
         """The kernel no longer knows ``node``: keep it for a while if it is a file or directory that still exists."""
         if not node.may_stay:
             self.nodes.pop(node.ino, None)
+            node.closed()
             return
         self._idle[node.ino] = node
         while len(self._idle) > IDLE_LIMIT:

@@ -8,9 +8,11 @@ Always true: bytes written are in the journal before ``write`` returns; reading 
 reads as zeros.
 """
 
+from contextlib import suppress
+
 import msgspec
 
-from mimeifs.errors import CapacityError, TooLargeError
+from mimeifs.errors import MimeiError, TooLargeError
 from mimeifs.model.entry import Entry, Kind
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import LiveTree
@@ -209,34 +211,31 @@ class LiveFile(Inode):
     def close(self) -> None:
         """See ``Handle``."""
         self.handles -= 1
-        if not self.handles and not self.nlink:
+        if not (self.handles or self.lookups or self.nlink):
             self.closed()
 
     def unlinked(self) -> list[bytes]:
         """See ``Inode``."""
         if not self.number:
             return []
-        if self.handles:
+        if self.handles or self.lookups:  # Who has looked it up may open it yet: a rename onto it must not show it empty.
             return [operations.put(Table.ORPHANS, U64.pack(self.number), b""), *self.touch()]
-        self.tree.live.prepare(done=self._dropped)
+        self.tree.live.prepare(done=self.dropped)
         return [operations.drop_file(self.number)]
 
-    def _dropped(self, at: int) -> None:
+    def dropped(self, at: int) -> None:
+        """Memory of an unlinked file once its rows went with the frame at ``at``."""
         self.number, self.base, self.extents, self.size = 0, EMPTY, ExtentMap(), 0
         self.touched = at
 
     def closed(self) -> None:
-        """See ``Inode``."""
+        """See ``Node``. Where the journal takes nothing the row stays in ORPHANS and is dropped when a node starts."""
         live = self.tree.live
+        live.nodes.pop(self.ino, None)
         if self.number:
-            ops = operations.drop_file(self.number) + operations.delete(Table.ORPHANS, U64.pack(self.number))
-            try:
-                live.append(ops)
-            except CapacityError:
-                return  # The row stays in ORPHANS and is dropped when a node starts.
-            self.number = 0
-        if not self.lookups:
-            live.nodes.pop(self.ino, None)
+            with suppress(MimeiError, OSError):
+                live.append(operations.drop_file(self.number) + operations.delete(Table.ORPHANS, U64.pack(self.number)))
+                self.number = 0
 
 
 def new_file(tree: LiveTree, ino: int, entry: Entry) -> LiveFile:

@@ -102,6 +102,9 @@ class Node:
         """Leave memory if nothing needs this node there; whether it did."""
         return True
 
+    def closed(self) -> None:
+        """Nobody can reach it any more: no handle, no surface."""
+
     def stat(self) -> Stat:
         """Attributes."""
         raise NotImplementedError

@@ -18,9 +18,7 @@ from mimeifs.model.live_file import LiveFile
 from mimeifs.model.live_moves import lose_name
 from mimeifs.model.orders import CallKind, PruneRequest
 from mimeifs.store import operations, prolly
-from mimeifs.store.content import EMPTY
 from mimeifs.store.database import U64, Table
-from mimeifs.store.extents import ExtentMap
 from mimeifs.store.interfaces import BlobSource
 
 
@@ -67,6 +65,8 @@ class Retiring:
         """Memory, once the frame of :meth:`ops` is at ``at``; hard-linked inodes go only with their ``tree``."""
         for inode in self._known:
             if tree or not inode.link_id:
+                if isinstance(inode, LiveFile) and inode.number and not inode.handles:
+                    inode.dropped(at)
                 detach(inode, at)
         detach(self.directory, at)
 
@@ -77,8 +77,6 @@ def detach(inode: Inode, at: int) -> None:
     inode.nlink, inode.touched, inode.surface = 0, at, None
     if isinstance(inode, LiveDir):
         inode.empty_out()
-    elif isinstance(inode, LiveFile) and not inode.handles and inode.number:
-        inode.number, inode.base, inode.extents, inode.size = 0, EMPTY, ExtentMap(), 0
     if not inode.lookups and not inode.handles and live.nodes.get(inode.ino) is inode:
         del live.nodes[inode.ino]
 

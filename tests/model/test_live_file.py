@@ -6,6 +6,7 @@ from mimeifs.errors import NoAttributeError, TooLargeError
 from mimeifs.model.live_file import SIZE_MAX
 from mimeifs.model.node import Change
 from mimeifs.model.versions import Later
+from mimeifs.store.database import Table
 
 DATA = b"0123456789" * 10
 
@@ -151,3 +152,50 @@ def test_attributes_of_any_size_are_in_the_version(local, top, file, size):
     local.run(lambda: again.remove_xattr(b"user.a"))
     with pytest.raises(NoAttributeError):
         local.run(lambda: again.get_xattr(b"user.a"))
+
+
+def removed_while_known(local, top, file):
+    """Remove a file that a surface has looked up and not opened."""
+    file.lookups = 1
+    local.run(lambda: top.unlink(b"f"))
+
+
+def forgotten(local, file):
+    file.lookups = 0
+    local.engine.live.forgotten(file)
+
+
+def test_a_removed_file_is_whole_until_nobody_knows_it(local, top, file):
+    removed_while_known(local, top, file)
+    local.running.settle()
+    handle = file.open(writing=True)
+    assert handle.read(0, 1000) == DATA
+    handle.close()
+    assert file.stat().size == len(DATA)
+    forgotten(local, file)
+    local.running.settle()
+    database = local.engine.live.database
+    assert [list(database.scan(table, b"")) for table in (Table.ORPHANS, Table.FILES)] == [[], []]
+
+
+def test_a_removed_file_that_is_open_outlives_being_forgotten(local, top, file):
+    removed_while_known(local, top, file)
+    handle = file.open(writing=True)
+    forgotten(local, file)
+    assert handle.read(0, 1000) == DATA
+    handle.close()
+    assert file.ino not in local.engine.live.nodes
+
+
+def test_forgetting_needs_no_journal(local, top, file):
+    removed_while_known(local, top, file)
+    local.engine.journal.broken = "the disk has failed"
+    forgotten(local, file)
+    local.engine.journal.broken = ""
+    assert file.ino not in local.engine.live.nodes
+    assert file.number, "its row stays, and is dropped at the next start"
+
+
+def test_times_beyond_64_bits_become_the_farthest(local, file):
+    local.run(lambda: file.set(Change(atime_ns=-(1 << 70), mtime_ns=1 << 70)))
+    assert (file.stat().atime_ns, file.stat().mtime_ns) == (1 - (1 << 63), (1 << 63) - 1)

@@ -319,8 +319,9 @@ class Machine(RuleBasedStateMachine):
             self.refused(errors.TooLargeError, lambda: node.set_xattr(name, value))
             return
         self.call(lambda: node.set_xattr(name, value))
-        obj.xattrs[name] = value
-        obj.ctime = now
+        if obj.xattrs.get(name) != value:
+            obj.xattrs[name] = value
+            obj.ctime = now
 
     @rule(data=st.data())
     def remove_xattr(self, data):
