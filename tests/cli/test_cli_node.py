@@ -1,5 +1,6 @@
 """Commands and a running node: over its socket, in the background, and where a node died."""
 
+import json
 import os
 import subprocess
 import sys
@@ -121,6 +122,8 @@ else:
             "IntegrityError the node did not start: why; its",
         ),
         ("raise ZeroDivisionError('odd')", "ZeroDivisionError: odd"),
+        ("open('/nowhere/at/all')", "NotFoundError /nowhere/at/all: No such file or directory"),
+        ("return 5", "ForbiddenError the node did not start"),
     ],
 )
 def test_a_daemon_tells_whether_it_started(tmp_path: Path, work: str, said: str) -> None:
@@ -130,6 +133,15 @@ def test_a_daemon_tells_whether_it_started(tmp_path: Path, work: str, said: str)
     done = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True)
     assert said.replace("LOG", str(log)) in done.stdout
     assert done.stderr == ""
+
+
+def test_a_log_that_cannot_be_written_is_told_before_anything_starts(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    program = BACKGROUND.format(work="ready()")
+    done = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"IsADirError the node's log {log} cannot be written (Is a directory): a node needs")
 
 
 def test_a_log_that_has_grown_large_makes_way(tmp_path: Path) -> None:
@@ -206,12 +218,17 @@ def test_a_lazy_umount_does_not_wait_and_the_node_can_be_ended_after_it(run: Run
 
 
 @pytest.mark.mount
-def test_a_node_that_cannot_start_says_why_by_its_exit_code(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("mount",), ("serve", "--mount")])
+def test_a_node_that_cannot_start_says_why_in_one_line(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
     run("init")
     database = open_database(Home(tmp_path / "home").storage.index)
     with database.write() as transaction:
         transaction.put(b"format", U32.pack(99), db=database[Table.META])
     database.close()
-    done = subprocess.run([*MIMEI, "mount", str(tmp_path / "mount")], capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr.count("\n")) == (10, 1)
+    words = [*MIMEI, *command, str(tmp_path / "mount")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (10, "", 1)
+    assert done.stderr.startswith(f"mimei {command[0]}: the store in ")
     assert "has format 99" in done.stderr
+    told = subprocess.run([*words, "--json"], capture_output=True, text=True, check=False, timeout=60)
+    assert json.loads(told.stderr)["error"] == "unknown-format"
