@@ -83,13 +83,40 @@ def test_a_home_without_its_devices_key_says_which_file_is_missing(run: Run, hom
     assert (done.code, f"the key file {home.device_key} is missing" in done.err) == (3, True)
 
 
-@pytest.mark.parametrize(("place", "mode", "said"), [("", 0o777, "chmod go-w"), ("keys/device.key", 0o644, "chmod 600")])
-def test_what_others_could_change_is_refused(run: Run, home: Home, place: str, mode: int, said: str) -> None:
+@pytest.mark.parametrize("words", [("create", "drafts"), ("ls",), ("mount",)])
+@pytest.mark.parametrize(
+    ("place", "mode", "said"),
+    [
+        ("", 0o777, "chmod go-w"),
+        ("keys/device.key", 0o644, "chmod 600"),
+        ("keys/user.key", 0o644, "chmod 600"),
+        ("keys/user.key", 0o610, "chmod 600"),
+    ],
+)
+def test_what_others_could_change_or_read_is_refused(
+    run: Run, home: Home, words: tuple[str, ...], place: str, mode: int, said: str
+) -> None:
     before = (home.root / place).stat().st_mode
     (home.root / place).chmod(mode)
-    done = run("create", "drafts")
+    done = run(*words)
     (home.root / place).chmod(before)
     assert (done.code, said in done.err) == (5, True)
+
+
+def test_daily_work_does_not_need_the_users_key(run: Run, home: Home) -> None:
+    home.user_key.rename(home.root / "aside")
+    assert run("ls").code == 0
+
+
+@pytest.mark.parametrize(("at", "byte", "code"), [(0, 0, 8), (8, 9, 10), (60, 0, 8)])
+@pytest.mark.parametrize("which", ["user", "device"])
+def test_a_key_file_that_makes_no_sense_is_named(run: Run, home: Home, which: str, at: int, byte: int, code: int) -> None:
+    file = home.root / "keys" / f"{which}.key"
+    sound = file.read_bytes()
+    file.write_bytes(sound[:at] + bytes([byte]) + sound[at + 1 :])
+    done = run("key", "show")
+    file.write_bytes(sound)
+    assert (done.code, done.err.startswith(f"mimei key: {file}: "), done.err.count("\n")) == (code, True, 1)
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
@@ -108,6 +135,7 @@ def test_a_passphrase_seals_the_users_key(run: Run, tmp_path: Path) -> None:
     file.write_text("secret\nmore\n")
     assert run("init", "--passphrase-file", str(file)).code == 0
     assert run("key", "show", "--json").json["seal"] == "sealed"
+    assert "(sealed)" in run("key", "show").out
     assert run("create", "a").code == 0
 
 
@@ -123,6 +151,7 @@ def test_a_wrong_passphrase_changes_nothing(run: Run, monkeypatch: pytest.Monkey
     monkeypatch.setenv(passphrases.VARIABLE, "new")
     monkeypatch.delenv(passphrases.NEW_VARIABLE)
     assert run("key", "passphrase", "--remove", "--json").json["seal"] == "plain"
+    assert "(unsealed)" in run("key", "show").out
 
 
 def test_a_passphrase_is_never_waited_for_without_a_terminal(run: Run, home: Home) -> None:
