@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _tell(UsageError("no command was given"), parsed)
         parser.print_help(sys.stderr)
         return table.EXIT_USAGE
+    if parsed.home == "":
+        return _tell(UsageError("--home names no directory; leave it out for the default"), parsed)
     home = home_from(parsed.home)
     output: Output = Json() if parsed.json else text_output(dict(os.environ))
     try:

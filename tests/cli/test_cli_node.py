@@ -76,7 +76,7 @@ def test_commands_go_to_the_node(run: Run, served: Home) -> None:
 def test_reading_is_done_beside_the_node(run: Run, served: Home) -> None:
     run("create", "drafts")
     run("backup", "drafts")
-    for words in (("check",), ("diff", "drafts"), ("history", "drafts", "a"), ("check", "--quick")):
+    for words in (("check",), ("diff", "drafts"), ("check", "--quick")):
         # In a process of its own, because one process cannot have the index open twice.
         done = subprocess.run([*MIMEI, *words], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
