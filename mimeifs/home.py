@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimeifs.clock import Randomness
-from mimeifs.errors import ForbiddenError, NotFoundError
+from mimeifs.errors import ForbiddenError, IntegrityError, NotFoundError
 from mimeifs.model.identity import (
     KeyKind,
     SigningKey,
@@ -78,6 +78,11 @@ class Home:
             raise NotFoundError(
                 f"the key file {self.device_key} is missing, without which the store in {self.root} cannot be used: put it back"
             )
+        for place in (self.storage.packs, self.storage.journal):
+            if not place.is_dir():
+                raise IntegrityError(
+                    f"the store is damaged: {place} is missing; put it back, or restore the home from a backup"
+                )
         check_key_file(self.device_key)
         if self.user_key.exists():  # It may be kept elsewhere: daily work does not need it.
             check_key_file(self.user_key)

@@ -182,7 +182,9 @@ def _umount(context: Context, arguments: Arguments) -> int:
     home = context.home
     noted = home.mount_file.read_text().rstrip("\n") if home.mount_file.exists() else ""
     try:
-        where = mounts.find(arguments.mount or noted or DEFAULT_MOUNT, mounts.mimei_mounts(mounts.TABLE.read_bytes()))
+        where = mounts.find(
+            arguments.mount or noted or DEFAULT_MOUNT, mounts.mounts_of(mounts.TABLE.read_bytes(), os.geteuid())
+        )
     except NotFoundError:
         meant = not arguments.mount or (noted and mounts.place(arguments.mount) == Path(noted))
         if not meant or not _end_unmounted(home):

@@ -75,11 +75,18 @@ def _check(context: Context, arguments: Arguments) -> int:
     columns: tuple[Column[FindingLine], ...] = (
         Column("FAULT", lambda line: line.fault, "<", lambda _: Colour.RED),
         Column("WHERE", lambda line: show.clean(line.where)),
-        Column("PROBLEM", lambda line: show.clean(line.problem)),
+        Column("PROBLEM", lambda line: show.clean(_without_blob(line))),
         Column("BLOB", lambda line: line.blob),
     )
     context.output.many("findings", [found], columns, "everything fits")
+    if any(line.blob for line in found):
+        context.output.note("WHERE names one place of each blob; `mimei info BLOB` names every version and path that needs it")
     return EXIT_FINDINGS if found else EXIT_DONE
+
+
+def _without_blob(line: FindingLine) -> str:
+    """The problem without the blob's ID, which has a column of its own."""
+    return line.problem.removeprefix(line.blob).lstrip()
 
 
 def _findings(home: Home, depth: "Depth") -> Iterator[FindingLine]:

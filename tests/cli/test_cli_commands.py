@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,8 +72,11 @@ def test_a_store_in_use_by_who_does_not_answer_is_told(run: Run, home: Home, mon
     monkeypatch.setattr(gate, "PATIENCE_SECONDS", 0.0)
     lock = StoreLock(home.storage)
     done = run("ls")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    watched = run("ls")
     lock.release()
-    assert (done.code, "no node answers on" in done.err) == (7, True)
+    assert (done.code, done.err.startswith("mimei ls: "), "no node answers on" in done.err) == (7, True, True)
+    assert (watched.code, watched.err.startswith("\rthe store is in use: waiting for ")) == (7, True)
 
 
 @pytest.mark.parametrize("words", [("ls",), ("init",), ("mount",), ("check",)])
@@ -223,6 +227,14 @@ def test_fork_split_ref_and_rm(run: Run, home: Home) -> None:
     assert run("ref", "add", "copy", "drafts", "--count", "2").code == 0
     assert run("ref", "rm", "copy", "drafts").code == 0
     assert [line["count"] for line in run("ref", "ls", "drafts", "--json").json["refs"]] == [1]
+    often = run("ref", "rm", "copy", "drafts", "--count", "2")
+    assert (often.code, often.err) == (2, "mimei ref: copy refers to drafts once, not 2 times\n")
+    record = run("log", "drafts", "--json").json["versions"][0]["record"]
+    assert "@1" in run("ref", "add", "copy", "drafts", record).out
+    assert [(line["version"], line["record"]) for line in run("ref", "ls", "drafts", "--json").json["refs"]] == [
+        ("", ""),
+        ("1", record),
+    ]
     assert run("rm", "copy").code == 0
     assert run("log", "copy").code == 3
     listed = run("ls", "--all")
@@ -334,6 +346,20 @@ def test_a_finding_says_which_mimei_version_and_path(run: Run, tmp_path: Path) -
     done = run("check", "--json")
     places = [(line["mimei"], line["version"], line["path"]) for line in done.json["findings"]]
     assert (done.code, (mimei, 1, "deep/a") in places) == (1, True), places
+    told = run("check")
+    stored, held = told.out.splitlines()[1:]
+    assert stored.split()[:6] == ["damaged", "00000001.pack", "is", "damaged", "in", "00000001.pack"]
+    assert all(row.count(done.json["findings"][0]["blob"]) == 1 for row in (stored, held))
+    assert "`mimei info BLOB` names every version" in told.err
+
+
+@pytest.mark.parametrize("place", ["packs", "journal"])
+def test_a_store_that_lacks_a_directory_is_damaged(run: Run, home: Home, place: str) -> None:
+    aside = (home.storage.root / place).rename(home.root / "aside")
+    for words in (("ls",), ("check",), ("mount",)):
+        done = run(*words)
+        assert (done.code, f"{home.storage.root / place} is missing" in done.err) == (8, True)
+    aside.rename(home.storage.root / place)
 
 
 # What nobody foresaw

@@ -166,6 +166,13 @@ def test_mounts_of_nodes_are_found_in_the_kernels_list() -> None:
     assert mounts.mimei_mounts(TABLE) == [Path("/home/me/mimei"), Path("/mnt/my files")]
 
 
+def test_who_is_not_root_is_told_of_their_own_mounts_only() -> None:
+    theirs = TABLE + b"43 22 0:43 / /srv/theirs rw - fuse.mimei mimei:/srv/home rw,user_id=1000,group_id=1000\n"
+    assert mounts.mounts_of(theirs, 1000) == [Path("/srv/theirs")]
+    assert mounts.mounts_of(theirs, 100) == []
+    assert mounts.mounts_of(theirs, 0) == [Path("/srv/theirs"), *mounts.mimei_mounts(TABLE)]
+
+
 def test_a_mount_is_named_by_path_or_last_part() -> None:
     listed = mounts.mimei_mounts(TABLE)
     assert mounts.find("/mnt/my files/", listed) == Path("/mnt/my files")
