@@ -57,7 +57,7 @@ def find(argument: str, mounts: list[Path]) -> Path:
     if len(named) == 1:
         return named[0]
     there = ", ".join(map(str, mounts)) or "none"
-    raise NotFoundError(f"no node is mounted on {argument}; mounted are: {there}")
+    raise NotFoundError(f"no node of yours is mounted on {argument}; mounted are: {there}")
 
 
 def unmount(where: Path) -> None:

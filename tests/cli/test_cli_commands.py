@@ -284,7 +284,7 @@ def test_a_mimei_is_linked_again_by_its_id(run: Run, home: Home) -> None:
         (("info", "b" + "a" * 52), 3, "no such blob is stored"),
         (("info", "b" + "a" * 51 + "b"), 3, "no such blob is stored"),
         (("info", "r" + "a" * 52), 3, "no such record is stored"),
-        (("umount", "/nowhere/at/all"), 3, "no node is mounted"),
+        (("umount", "/nowhere/at/all"), 3, "no node of yours is mounted"),
         (("init", "--passphrase-file", "/nowhere/at/all"), 3, "/nowhere/at/all: No such file"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
