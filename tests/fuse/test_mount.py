@@ -25,6 +25,19 @@ ENDINGS: dict[str, Callable[[Served], int]] = {
 }
 
 
+NOBODY = 65534
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """For the time of a block, this process is an ordinary user."""
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 @pytest.mark.mount
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_clean_end_leaves_nothing_behind_and_everything_durable(ending: str, tmp_path: Path) -> None:
@@ -143,6 +156,28 @@ def test_others_are_let_in_only_when_allowed_and_then_by_modes(options: tuple[st
         assert served.end() == 0
 
 
+@pytest.mark.mount
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_another_user_may_write_where_modes_allow_it_but_takes_no_version() -> None:
+    with TemporaryDirectory() as folder, serving(Path(folder) / "s", options=("--allow-other",)) as served:
+        for path in (Path(folder), served.folder):
+            path.chmod(0o755)
+        present = served.mimei("work")
+        present.chmod(0o777)
+        (present / ".mimei" / "@first").mkdir()
+        with nobody():
+            (present / "theirs").write_text("x")
+            assert os.listdir(present / ".mimei" / "@first") == []
+            for act in (
+                lambda: (present / ".mimei" / "@second").mkdir(),
+                lambda: (present / ".mimei" / "@first").rename(present / ".mimei" / "@other"),
+                lambda: (present / ".mimei" / "@first").rmdir(),
+            ):
+                with pytest.raises(PermissionError):
+                    act()
+        assert served.end() == 0
+
+
 def test_mount_options_are_parsed() -> None:
     assert parse_options("") == MountOptions()
     assert parse_options("noexec,allow_other,noxattr") == MountOptions(True, False, frozenset({"noexec"}))
@@ -165,18 +200,6 @@ def test_a_mounts_source_names_the_home_in_characters_that_no_option_has_to_esca
 
 
 # Why a mount was refused
-
-NOBODY = 65534
-
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    """For the time of a block, this process is an ordinary user."""
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def why(where: Path, monkeypatch: pytest.MonkeyPatch, device: Path, *lines: str, allow_other: bool = False) -> str:
