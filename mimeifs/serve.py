@@ -147,7 +147,8 @@ class _Supervisor:
         deaths: list[float] = []
         while True:
             pid, status = os.wait()
-            name, code, told = self._children[pid].name, os.waitstatus_to_exitcode(status), _heard(self._children.pop(pid))
+            child = self._children.pop(pid)
+            name, code, told = child.name, os.waitstatus_to_exitcode(status), _heard(child)
             at_once = name == "keeper" and code > 0 and time.monotonic() - began < 1
             if at_once:
                 self._ask(0, None)
