@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimeifs.clock import Randomness
-from mimeifs.errors import ForbiddenError, NotFoundError
+from mimeifs.errors import ForbiddenError, IntegrityError, NotFoundError
 from mimeifs.model.identity import (
     KeyKind,
     SigningKey,
-    decode_key_file,
+    check_key_file,
     encode_key_file,
     new_key,
-    read_key_file,
+    open_key_file,
     write_key_file,
 )
 from mimeifs.store.storage import Storage, check_owner
@@ -68,7 +68,8 @@ class Home:
         return self.storage.index.exists()
 
     def check(self) -> None:
-        """Raise unless this is a home of this user, which nobody else can change, with a store and its key in it."""
+        """Raise unless this is a home of this user, which nobody else can change, with a store and its key in it, and no key
+        that others have access to."""
         check_owner(self.root)
         if self.root.stat().st_mode & 0o022:
             raise ForbiddenError(f"others can write to the home {self.root}: run: chmod go-w {self.root}")
@@ -78,14 +79,22 @@ class Home:
             raise NotFoundError(
                 f"the key file {self.device_key} is missing, without which the store in {self.root} cannot be used: put it back"
             )
+        for place in (self.storage.packs, self.storage.journal):
+            if not place.is_dir():
+                raise IntegrityError(
+                    f"the store is damaged: {place} is missing; put it back, or restore the home from a backup"
+                )
+        check_key_file(self.device_key)
+        if self.user_key.exists():  # It may be kept elsewhere: daily work does not need it.
+            check_key_file(self.user_key)
 
     def device(self) -> SigningKey:
         """The device's key."""
-        return decode_key_file(read_key_file(self.device_key), None)
+        return open_key_file(self.device_key, None)
 
     def user(self, passphrase: bytes | None) -> SigningKey:
         """The user's key; raises ``WrongPassphraseError``."""
-        return decode_key_file(read_key_file(self.user_key), passphrase)
+        return open_key_file(self.user_key, passphrase)
 
     def make_keys(self, randomness: Randomness, passphrase: bytes | None) -> tuple[SigningKey, SigningKey]:
         """Make the user's and the device's key where they are missing, and return both."""

@@ -249,7 +249,8 @@ async def _serve(options: ServeOptions, keeper: socket.socket, syncer: socket.so
     engine = Engine(options.home, database, device, ready.first_segment, SystemClock(), SystemRandomness())
     node = Node(engine, keeper, syncer)
     root = await node.carry(lambda: engine.views.root)
-    mount = Mount(options.mount, options.mount_options, engine.live, engine.views.past, root, node)
+    home = options.home.root
+    mount = Mount(options.mount, options.mount_options, home, engine.live, engine.views.past, root, node)
     gc.freeze()
     keep_freed_memory()
     try:

@@ -2,8 +2,9 @@
 
 States: starting, serving, ending. The keeper and the syncer are replaced when they die, on the same sockets; when the
 node ends, cleanly or not, the keeper is told to finish the journal and everything ends, the mount included. A node
-that died by itself is started again, a few times. If the supervisor itself is killed, the others notice that its end of
-their pipes is gone, and end in order. Nothing is done here but forking, waiting and signals.
+that died by itself is started again, a few times; an error that it met itself is raised here as what it was there. If the
+supervisor itself is killed, the others notice that its end of their pipes is gone, and end in order. Nothing is done here but
+forking, waiting and signals.
 """
 
 import gc
@@ -15,12 +16,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 import trio
 
 from mimeifs import keeper, messages, node, syncer
-from mimeifs.api.errors import row_of
-from mimeifs.errors import MimeiError
+from mimeifs.api import errors
+from mimeifs.errors import MimeiError, PeerError
 from mimeifs.fuse.mount import mounted_device
 from mimeifs.node import ServeOptions
 from mimeifs.store.storage import StoreLock
@@ -34,7 +37,8 @@ DEATH_SECONDS = 60
 
 
 def serve(options: ServeOptions) -> int:
-    """Serve until told to end; the exit code. Raises ``LockedError`` and its like before anything is started."""
+    """Serve until told to end; the exit code. Raises ``LockedError`` and its like before anything is started, and what
+    keeps the node from starting."""
     options.home.check()
     lock = StoreLock(options.home.storage)
     try:
@@ -49,6 +53,13 @@ def serve(options: ServeOptions) -> int:
     return 1
 
 
+class _Child(NamedTuple):
+    """A process that was forked, and the end of the pipe on which it tells the error that ends it."""
+
+    name: str
+    tells: int
+
+
 class _Supervisor:
     """One generation of the three processes."""
 
@@ -57,11 +68,11 @@ class _Supervisor:
         self._to_keeper, self._keeper_end = messages.pair()
         self._to_syncer, self._syncer_end = messages.pair()
         self._lifeline, self._life = os.pipe()
-        self._children: dict[int, str] = {}
+        self._children: dict[int, _Child] = {}
         self.asked = False
 
     def run(self) -> int:
-        """Fork, mind, and clean up; 0, the node's exit code, or minus the signal that killed it."""
+        """Fork, mind, and clean up; 0, the node's exit code, or minus the signal that killed it. Raises what ended it."""
         gc.collect()
         gc.freeze()
         before = {number: signal.signal(number, self._ask) for number in node.END_SIGNALS}
@@ -104,9 +115,11 @@ class _Supervisor:
 
     def _fork(self, name: str, work: Callable[[], None]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, node.END_SIGNALS)
+        tells, telling = os.pipe()
         pid = os.fork()
         if pid:
-            self._children[pid] = name
+            os.close(telling)
+            self._children[pid] = _Child(name, tells)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, node.END_SIGNALS)
             return
         os.close(self._life)
@@ -114,11 +127,8 @@ class _Supervisor:
         try:
             work()
             code = 0
-        except MimeiError as error:
-            log.error("%s: %s", name, error)
-            code = row_of(error).exit_code
-        except OSError as error:
-            log.error("%s: %s", name, error)
+        except (MimeiError, OSError) as error:
+            code = _tell(telling, error)
         except BaseException:
             log.exception("%s: unforeseen error", name)
         finally:
@@ -127,25 +137,28 @@ class _Supervisor:
 
     def _ask(self, _number: int, _frame: object) -> None:
         self.asked = True
-        for pid, name in self._children.items():
-            if name == "node":
+        for pid, child in self._children.items():
+            if child.name == "node":
                 os.kill(pid, signal.SIGTERM)
 
     def _mind(self) -> int:
-        """Wait for children until the node is gone; replace the others."""
+        """Wait for children until the node is gone; replace the others. Raises what ended the node."""
         began = time.monotonic()
         deaths: list[float] = []
         while True:
             pid, status = os.wait()
-            name = self._children.pop(pid)
-            if name == "node":
-                self._finish()
-                return os.waitstatus_to_exitcode(status)
-            code = os.waitstatus_to_exitcode(status)
-            if name == "keeper" and code > 0 and time.monotonic() - began < 1:
+            child = self._children.pop(pid)
+            name, code, told = child.name, os.waitstatus_to_exitcode(status), _heard(child)
+            at_once = name == "keeper" and code > 0 and time.monotonic() - began < 1
+            if at_once:
                 self._ask(0, None)
+            if at_once or name == "node":
                 self._finish()
+                if told is not None:
+                    raise told
                 return code
+            if told is not None:
+                log.error("%s: %s", name, told)
             deaths = [when for when in [*deaths, time.monotonic()] if when > time.monotonic() - DEATH_SECONDS]
             if len(deaths) > MAX_DEATHS:
                 log.error(
@@ -160,11 +173,32 @@ class _Supervisor:
     def _finish(self) -> None:
         """The node is gone: let the keeper finish, end the syncer, and make sure nothing stays mounted."""
         unmount_stale(str(self._options.mount))
-        for pid, name in self._children.items():
-            os.kill(pid, messages.END_SIGNAL if name == "keeper" else signal.SIGKILL)
+        for pid, child in self._children.items():
+            os.kill(pid, messages.END_SIGNAL if child.name == "keeper" else signal.SIGKILL)
         for pid in list(self._children):
             os.waitpid(pid, 0)
-            del self._children[pid]
+            child = self._children.pop(pid)
+            told = _heard(child)
+            if told is not None:
+                log.error("%s: %s", child.name, told)
+
+
+def _tell(telling: int, error: MimeiError | OSError) -> int:
+    """Write to the supervisor what ends this process; the exit code."""
+    known = error if isinstance(error, MimeiError) else errors.of_os_error(error) or PeerError(str(error))
+    row = errors.row_of(known)
+    try:
+        os.write(telling, msgspec.msgpack.encode((row.name, str(known))))
+    except BrokenPipeError:
+        log.error("%s", known)
+    return row.exit_code
+
+
+def _heard(child: _Child) -> MimeiError | None:
+    """What a process that is gone has told."""
+    with open(child.tells, "rb") as pipe:
+        told = pipe.read()
+    return errors.from_wire(*msgspec.msgpack.decode(told, type=tuple[str, str])) if told else None
 
 
 def unmount_stale(where: str) -> None:

@@ -4,6 +4,7 @@ Always true: an error that crosses the wire arrives as the same class with the s
 travels as its nearest ancestor that has a row. Codes are documented in ``docs/reference/cli.md``.
 """
 
+import errno
 from typing import NamedTuple
 
 from mimeifs import errors
@@ -36,8 +37,8 @@ TABLE: dict[type[MimeiError], Row] = {
     errors.UsageError: Row("usage", EXIT_USAGE),
     errors.NotFoundError: Row("not-found", EXIT_NOT_FOUND),
     errors.ExistsError: Row("exists", EXIT_EXISTS),
-    errors.ReadOnlyError: Row("read-only", EXIT_FORBIDDEN),
     errors.ForbiddenError: Row("forbidden", EXIT_FORBIDDEN),
+    errors.ReadOnlyError: Row("read-only", EXIT_FORBIDDEN),
     errors.NotPermittedError: Row("not-permitted", EXIT_FORBIDDEN),
     errors.NotADirError: Row("not-a-directory", EXIT_USAGE),
     errors.IsADirError: Row("is-a-directory", EXIT_USAGE),
@@ -58,6 +59,18 @@ TABLE: dict[type[MimeiError], Row] = {
     errors.PeerError: Row("peer", EXIT_PEER),
 }
 
+_FOR_ERRNO: dict[int, type[MimeiError]] = {
+    errno.ENOENT: errors.NotFoundError,
+    errno.ENOTDIR: errors.NotADirError,
+    errno.EISDIR: errors.IsADirError,
+    errno.ENAMETOOLONG: errors.NameTooLongError,
+    errno.EACCES: errors.ForbiddenError,
+    errno.EPERM: errors.ForbiddenError,
+    errno.EROFS: errors.ForbiddenError,
+    errno.ENOSPC: errors.CapacityError,
+    errno.EDQUOT: errors.CapacityError,
+}
+
 UNFORESEEN = "unforeseen"
 """The name on the wire of anything that is no ``MimeiError``."""
 
@@ -70,8 +83,18 @@ def row_of(error: MimeiError) -> Row:
 
 
 def of_exit_code(code: int, message: str) -> MimeiError:
-    """The error that a process which ended with that code met; a code that no class has becomes a ``PeerError``."""
+    """The error that a process which ended with that code met, the first of the table's where several have that code; a
+    code that no class has becomes a ``PeerError``."""
     return next((kind for kind, row in TABLE.items() if row.exit_code == code), PeerError)(message)
+
+
+def of_os_error(error: OSError) -> MimeiError | None:
+    """What the system's refusal says to a person, with the file it is about; None for one that is nobody's mistake."""
+    kind = _FOR_ERRNO.get(error.errno or 0)
+    if kind is None:
+        return None
+    where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    return kind(f"{where}{error.strerror}")
 
 
 def from_wire(name: str, message: str) -> MimeiError:

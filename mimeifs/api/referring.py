@@ -7,6 +7,7 @@ from mimeifs.api import finding, lines, requests
 from mimeifs.api.services import Services
 from mimeifs.errors import InvalidError, MimeiError, NotFoundError
 from mimeifs.ids import MimeiId, RecordId, parse_mimei, parse_record, show_mimei, show_record
+from mimeifs.model.names import show_number
 from mimeifs.model.references import Held
 
 
@@ -62,7 +63,17 @@ def _line(services: Services, target: MimeiId, held: Held) -> requests.RefLine:
         _name(services, target),
         show_record(held.version) if held.version else "",
         held.count,
+        _number(services, target, held.version) if held.version else "",
     )
+
+
+def _number(services: Services, target: MimeiId, record: RecordId) -> str:
+    """A version's number as people type it; "" where it is on another node."""
+    try:
+        info = services.versions.by_record(target, record)
+    except NotFoundError:
+        return ""
+    return show_number(info.number, finding.fork_mark(info, finding.namesakes(services, target, info.number)))
 
 
 def _name(services: Services, mimei: MimeiId) -> bytes:

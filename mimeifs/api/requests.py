@@ -57,7 +57,8 @@ class VersionLine(msgspec.Struct, frozen=True):
 
 
 class RefLine(msgspec.Struct, frozen=True):
-    """How often one MiMei refers to another; ``record`` is the version referred to, "" for the newest."""
+    """How often one MiMei refers to another; ``record`` is the version referred to, "" for the newest, and ``version`` its
+    number as people type it, "" where this node does not know it."""
 
     holder: str
     holder_name: bytes
@@ -65,6 +66,7 @@ class RefLine(msgspec.Struct, frozen=True):
     target_name: bytes
     record: str
     count: int
+    version: str = ""
 
 
 # Requests, each with its reply

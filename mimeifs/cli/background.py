@@ -5,6 +5,7 @@ ends, and what it wrote to the log says why. Always true: what earlier daemons w
 """
 
 import contextlib
+import logging
 import os
 import re
 import traceback
@@ -16,6 +17,8 @@ import msgspec
 
 from mimeifs.api import errors
 from mimeifs.errors import MimeiError
+
+_log = logging.getLogger(__name__)
 
 MAX_LOG = 1 << 20
 """A log over that size makes way for a new one when a daemon starts; one old one is kept beside it."""
@@ -38,12 +41,14 @@ _decode = msgspec.msgpack.Decoder(_Outcome).decode
 def start(log: Path, work: Work) -> None:
     """Run ``work`` as a daemon and return when it has called what it was given; raises why it did not."""
     begins = _make_way(log)
+    file = _open(log)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _fork_again(log, writing, work)
+        _fork_again(file, writing, work)
     os.close(writing)
+    os.close(file)
     os.waitpid(child, 0)
     try:
         said = os.read(reading, 1 << 16)
@@ -69,6 +74,18 @@ def _make_way(log: Path) -> int:
     return 0
 
 
+def _open(log: Path) -> int:
+    """The log, for the daemon to write to. Opened before it is there, because without a log it could not say why it ended."""
+    try:
+        return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        known = errors.of_os_error(error)
+        if known is None:
+            raise
+        said = f"the node's log {log} cannot be written ({error.strerror}): a node needs a home that it can write to"
+        raise type(known)(said) from error
+
+
 def _cause(log: Path, begins: int) -> str:
     """The first error in the log behind a place, else the last line there."""
     try:
@@ -81,14 +98,14 @@ def _cause(log: Path, begins: int) -> str:
     return first[1] if first else (written.rstrip().rpartition("\n")[2] or "it said nothing")
 
 
-def _fork_again(log: Path, writing: int, work: Work) -> NoReturn:
+def _fork_again(file: int, writing: int, work: Work) -> NoReturn:
     """Leave the session and the parent, so that neither terminal nor shell can end the daemon (daemon(7))."""
     os.setsid()
     if os.fork():
         os._exit(0)
     code = errors.EXIT_UNFORESEEN
     try:
-        _turn_to(log)
+        _turn_to(file)
         code = _work(writing, work)
     except BaseException:  # noqa: BLE001  # nobody is above: the log is the only place left
         traceback.print_exc()
@@ -96,11 +113,10 @@ def _fork_again(log: Path, writing: int, work: Work) -> NoReturn:
         os._exit(code)
 
 
-def _turn_to(log: Path) -> None:
-    """Standard input from nowhere, output to the log."""
+def _turn_to(file: int) -> None:
+    """Standard input from nowhere, output to the log that is open as ``file``."""
     os.chdir("/")
     nowhere = os.open(os.devnull, os.O_RDONLY)
-    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for source, target in ((nowhere, 0), (file, 1), (file, 2)):
         os.dup2(source, target)
     os.close(nowhere)
@@ -117,7 +133,11 @@ def _work(writing: int, work: Work) -> int:
         if code:
             tell(_Outcome(exit_code=code))
         return code
-    except MimeiError as error:
-        row = errors.row_of(error)
-        tell(_Outcome(row.name, str(error)))
+    except (MimeiError, OSError) as error:
+        known = error if isinstance(error, MimeiError) else errors.of_os_error(error)
+        if known is None:
+            raise
+        _log.error("%s", known)  # For who reads the log later; nobody waits any more once it has started.
+        row = errors.row_of(known)
+        tell(_Outcome(row.name, str(known)))
         return row.exit_code

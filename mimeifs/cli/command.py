@@ -16,6 +16,7 @@ from mimeifs.api.requests import Request
 from mimeifs.cli import gate
 from mimeifs.cli.output import Output
 from mimeifs.cli.progress import meter
+from mimeifs.cli.show import clean
 from mimeifs.errors import InvalidError
 from mimeifs.home import Home
 
@@ -87,7 +88,7 @@ def text(argument: str) -> str:
     try:
         argument.encode()
     except UnicodeEncodeError:
-        raise InvalidError(f"not valid UTF-8: {argument!r}") from None
+        raise InvalidError(f"not valid UTF-8: '{clean(argument)}'") from None
     return argument
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from mimeifs.api.client import Client, connect
 from mimeifs.api.requests import Request
+from mimeifs.cli.progress import meter
 from mimeifs.errors import LockedError
 from mimeifs.home import Home
 
@@ -69,18 +70,32 @@ def opened(home: Home) -> Iterator[Gate]:
     found.local.close()
 
 
-def _open(home: Home) -> "LocalGate | Client":
+def _open(home: Home) -> LocalGate | Client:
     """The store itself, or the node that turns out to hold it. Raises ``LockedError``."""
+    try:
+        return _own(home)
+    except LockedError:
+        with meter("the store is in use: waiting for the command or node that has it", 0.0):
+            return _wait(home)
+
+
+def _own(home: Home) -> LocalGate:
+    """The store itself. Raises ``LockedError``."""
     from mimeifs.api.services import services_of
     from mimeifs.clock import SystemClock, SystemRandomness
     from mimeifs.engine import LocalEngine
     from mimeifs.model.node import Who
 
+    engine = LocalEngine(home, SystemClock(), SystemRandomness())
+    return LocalGate(engine, services_of(engine.engine, Who(os.geteuid(), os.getegid())))
+
+
+def _wait(home: Home) -> LocalGate | Client:
+    """The store once it is free, or the node that has it. Raises ``LockedError`` when patience is at its end."""
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            engine = LocalEngine(home, SystemClock(), SystemRandomness())
-            return LocalGate(engine, services_of(engine.engine, Who(os.geteuid(), os.getegid())))
+            return _own(home)
         except LockedError:
             client = connect(home.socket)
             if client is not None:

@@ -4,7 +4,6 @@ Always true: a person's mistake costs them one line on standard error, never a t
 log whose place is told. Exit codes are in ``mimeifs.api.errors`` and ``docs/reference/cli.md``.
 """
 
-import errno
 import json
 import os
 import sys
@@ -18,30 +17,10 @@ from mimeifs.cli.command import Arguments, Context
 from mimeifs.cli.output import Json, Output, text_output
 from mimeifs.cli.parser import COMMANDS, MisusedError, make_parser
 from mimeifs.cli.show import clean
-from mimeifs.errors import (
-    CapacityError,
-    ForbiddenError,
-    IsADirError,
-    MimeiError,
-    NameTooLongError,
-    NotADirError,
-    NotFoundError,
-    UsageError,
-)
+from mimeifs.errors import MimeiError, UsageError
 from mimeifs.home import Home, home_from
 
 EXIT_PIPE = 141
-_FOR_ERRNO: dict[int, type[MimeiError]] = {
-    errno.ENOENT: NotFoundError,
-    errno.ENOTDIR: NotADirError,
-    errno.EISDIR: IsADirError,
-    errno.ENAMETOOLONG: NameTooLongError,
-    errno.EACCES: ForbiddenError,
-    errno.EPERM: ForbiddenError,
-    errno.EROFS: ForbiddenError,
-    errno.ENOSPC: CapacityError,
-    errno.EDQUOT: CapacityError,
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _tell(UsageError("no command was given"), parsed)
         parser.print_help(sys.stderr)
         return table.EXIT_USAGE
+    if parsed.home == "":
+        return _tell(UsageError("--home names no directory; leave it out for the default"), parsed)
     home = home_from(parsed.home)
     output: Output = Json() if parsed.json else text_output(dict(os.environ))
     try:
@@ -75,11 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
     except OSError as error:
-        kind = _FOR_ERRNO.get(error.errno or 0)
-        if kind is None:
-            return _unforeseen(home, parsed)
-        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        return _tell(kind(f"{where}{error.strerror}"), parsed)
+        known = table.of_os_error(error)
+        return _unforeseen(home, parsed) if known is None else _tell(known, parsed)
     except Exception:  # noqa: BLE001  # the last door before a traceback
         return _unforeseen(home, parsed)
 

@@ -18,11 +18,21 @@ _SECONDS = 10
 
 def mimei_mounts(table: bytes) -> list[Path]:
     """Mount points of nodes in the text of a mountinfo, the newest first."""
+    return [where for where, _ in _mounts(table)]
+
+
+def mounts_of(table: bytes, user: int) -> list[Path]:
+    """Those that a user may unmount: their own, of root all."""
+    return [where for where, options in _mounts(table) if user == 0 or b"user_id=%d" % user in options]
+
+
+def _mounts(table: bytes) -> list[tuple[Path, list[bytes]]]:
+    """Mount points of nodes and what FUSE says of them, the newest first."""
     found = []
     for line in table.splitlines():
         fields = line.split(b" ")
         if b"-" in fields and fields[fields.index(b"-") + 1] == KIND:
-            found.append(Path(os.fsdecode(_unescaped(fields[4]))))
+            found.append((Path(os.fsdecode(_unescaped(fields[4]))), fields[-1].split(b",")))
     return found[::-1]
 
 
@@ -47,7 +57,7 @@ def find(argument: str, mounts: list[Path]) -> Path:
     if len(named) == 1:
         return named[0]
     there = ", ".join(map(str, mounts)) or "none"
-    raise NotFoundError(f"no node is mounted on {argument}; mounted are: {there}")
+    raise NotFoundError(f"no node of yours is mounted on {argument}; mounted are: {there}")
 
 
 def unmount(where: Path) -> None:

@@ -14,7 +14,7 @@ from mimeifs.cli.command import Arguments, Command, Context, raw, text
 from mimeifs.cli.of_versions import declare_name, number
 from mimeifs.cli.progress import meter
 from mimeifs.cli.show import Colour, Column
-from mimeifs.errors import InvalidError
+from mimeifs.errors import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
     from mimeifs.api.services import Services
@@ -147,7 +147,10 @@ def _history(context: Context, arguments: Arguments) -> int:
     )
     with meter("looking through the versions"), moment(context.home) as now:
         rows = _moments(now.services(), raw(arguments.name), raw(arguments.path))
-    context.output.many("versions", _pages(iter(rows)), columns, "no version holds that path")
+    if not rows:
+        name, path = show.name(raw(arguments.name)), show.name(raw(arguments.path))
+        raise NotFoundError(f"no version of {name} holds {path}; `mimei log {name}` lists the versions")
+    context.output.many("versions", _pages(iter(rows)), columns, "")
     return 0
 
 

@@ -15,6 +15,7 @@ from mimeifs.errors import InvalidError
 from mimeifs.home import Home
 
 SEALED, PLAIN = "sealed", "plain"
+_SEALS = {SEALED: "sealed", PLAIN: "unsealed"}
 
 
 class InitReply(msgspec.Struct, frozen=True):
@@ -69,7 +70,7 @@ def _init(context: Context, arguments: Arguments) -> int:
 
     def lines(_paint: Paint) -> Iterator[str]:
         yield f"made a home in {clean(reply.home)}"
-        yield f"user key    {reply.user_key} ({reply.seal})"
+        yield f"user key    {reply.user_key} ({_SEALS[reply.seal]})"
         yield f"device key  {reply.device_key}"
 
     context.output.one(reply, lines)
@@ -114,7 +115,7 @@ def _key(context: Context, arguments: Arguments) -> int:
     reply = _keys(context.home)
 
     def lines(_paint: Paint) -> Iterator[str]:
-        yield f"user key    {reply.user_key} ({reply.seal})"
+        yield f"user key    {reply.user_key} ({_SEALS[reply.seal]})"
         yield f"            {clean(reply.user_file)}"
         yield f"device key  {reply.device_key}"
         yield f"            {clean(reply.device_file)}"
@@ -125,20 +126,19 @@ def _key(context: Context, arguments: Arguments) -> int:
 
 def _keys(home: Home) -> KeyReply:
     from mimeifs.ids import show_key
-    from mimeifs.model.identity import describe_key_file, read_key_file
+    from mimeifs.model.identity import look_at_key_file
 
-    user = describe_key_file(read_key_file(home.user_key))
-    device = describe_key_file(read_key_file(home.device_key))
+    user, device = look_at_key_file(home.user_key), look_at_key_file(home.device_key)
     seal = SEALED if user.sealed else PLAIN
     return KeyReply(show_key(user.key_id), seal, str(home.user_key), show_key(device.key_id), str(home.device_key))
 
 
 def _change_passphrase(home: Home, arguments: Arguments) -> None:
     from mimeifs.clock import SystemRandomness
-    from mimeifs.model.identity import encode_key_file, needs_passphrase, read_key_file, replace_key_file
+    from mimeifs.model.identity import encode_key_file, look_at_key_file, replace_key_file
 
     passphrase = passphrases.given(arguments.passphrase_file)
-    if passphrase is None and needs_passphrase(read_key_file(home.user_key)):
+    if passphrase is None and look_at_key_file(home.user_key).sealed:
         passphrase = passphrases.asked("Present passphrase of the user key: ")
     key = home.user(passphrase)
     fresh = passphrases.given(arguments.new_passphrase_file, passphrases.NEW_VARIABLE)

@@ -199,7 +199,7 @@ def _ref(context: Context, arguments: Arguments) -> int:
         Column("COUNT", lambda line: str(line.count), ">"),
         Column("HOLDER", lambda line: show.name(line.holder_name)),
         Column("TARGET", lambda line: show.name(line.target_name)),
-        Column("VERSION", lambda line: line.record or "newest"),
+        Column("VERSION", lambda line: f"@{line.version}" if line.version else line.record or "newest"),
     )
     if arguments.act == "ls":
         pages = context.pages(requests.ListRefs(raw(arguments.name)), "refs")

@@ -181,8 +181,9 @@ def _declare_umount(parser: argparse.ArgumentParser) -> None:
 def _umount(context: Context, arguments: Arguments) -> int:
     home = context.home
     noted = home.mount_file.read_text().rstrip("\n") if home.mount_file.exists() else ""
+    own = mounts.mounts_of(mounts.TABLE.read_bytes(), os.geteuid())
     try:
-        where = mounts.find(arguments.mount or noted or DEFAULT_MOUNT, mounts.mimei_mounts(mounts.TABLE.read_bytes()))
+        where = mounts.find(arguments.mount or noted or DEFAULT_MOUNT, own)
     except NotFoundError:
         meant = not arguments.mount or (noted and mounts.place(arguments.mount) == Path(noted))
         if not meant or not _end_unmounted(home):

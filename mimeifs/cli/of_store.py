@@ -5,6 +5,7 @@ not reported, because with a node running only what a second look confirms is a 
 """
 
 import argparse
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,14 @@ from mimeifs.cli import show
 from mimeifs.cli.command import Arguments, Command, Context
 from mimeifs.cli.progress import meter
 from mimeifs.cli.show import Colour, Column, Paint
-from mimeifs.errors import MimeiError, NotFoundError
+from mimeifs.errors import InvalidError, MimeiError, NotFoundError
 from mimeifs.home import Home
 
 if TYPE_CHECKING:
     from mimeifs.cli.reading import Moment
     from mimeifs.model.checking import Depth, Finding
+
+_ID = re.compile(r"[br][a-z2-7]{52}")
 
 
 class FindingLine(msgspec.Struct, frozen=True):
@@ -72,11 +75,18 @@ def _check(context: Context, arguments: Arguments) -> int:
     columns: tuple[Column[FindingLine], ...] = (
         Column("FAULT", lambda line: line.fault, "<", lambda _: Colour.RED),
         Column("WHERE", lambda line: show.clean(line.where)),
-        Column("PROBLEM", lambda line: show.clean(line.problem)),
+        Column("PROBLEM", lambda line: show.clean(_without_blob(line))),
         Column("BLOB", lambda line: line.blob),
     )
     context.output.many("findings", [found], columns, "everything fits")
+    if any(line.blob for line in found):
+        context.output.note("WHERE names one place of each blob; `mimei info BLOB` names every version and path that needs it")
     return EXIT_FINDINGS if found else EXIT_DONE
+
+
+def _without_blob(line: FindingLine) -> str:
+    """The problem without the blob's ID, which has a column of its own."""
+    return line.problem.removeprefix(line.blob).lstrip()
 
 
 def _findings(home: Home, depth: "Depth") -> Iterator[FindingLine]:
@@ -116,16 +126,8 @@ def _line(finding: "Finding") -> FindingLine:
 
 
 def is_blob(argument: str) -> bool:
-    """Whether an argument is the ID of a blob or record rather than a name."""
-    from mimeifs.ids import parse_blob, parse_record
-
-    for parse in (parse_blob, parse_record):
-        try:
-            parse(argument)
-        except MimeiError:
-            continue
-        return True
-    return False
+    """Whether an argument has the form of a blob's or record's ID rather than of a name."""
+    return _ID.fullmatch(argument) is not None
 
 
 def info_blob(context: Context, argument: str) -> int:
@@ -145,7 +147,12 @@ def _blob(now: "Moment", argument: str) -> BlobReply:
     from mimeifs.store.database import Table
     from mimeifs.store.packs import IndexRow
 
-    digest = BlobId(parse_blob(argument) if argument[:1] == "b" else parse_record(argument))
+    noun = "blob" if argument[:1] == "b" else "record"
+    nowhere = NotFoundError(f"no such {noun} is stored, and no version needs one: {argument}")
+    try:
+        digest = BlobId(parse_blob(argument) if noun == "blob" else parse_record(argument))
+    except InvalidError:
+        raise nowhere from None  # Of its form, but not the ID of anything: the last character holds one bit only.
     stored = now.database.get(Table.BLOBS, digest)
     row, damage = IndexRow.decode(stored) if stored is not None else IndexRow(0, 0, 0, 0, 0), ""
     try:
@@ -157,7 +164,7 @@ def _blob(now: "Moment", argument: str) -> BlobReply:
         mimei = state.decode_mimei(now.database.get(Table.MIMEIS, holder.mimei) or b"")
         found.append(HolderLine(show_mimei(holder.mimei), mimei.name, holder.number, holder.path))
     if stored is None and not found:
-        raise NotFoundError(f"no blob {argument} in this store, and no version needs one")
+        raise nowhere
     return BlobReply(argument, row.plain, row.stored, row.pack, "record" if row.is_record else "blob", damage, tuple(found))
 
 

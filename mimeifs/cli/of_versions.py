@@ -8,7 +8,7 @@ from mimeifs.api.requests import VersionLine
 from mimeifs.cli import show
 from mimeifs.cli.command import Arguments, Command, Context, raw, text
 from mimeifs.cli.show import Colour, Column, Paint
-from mimeifs.errors import InvalidError
+from mimeifs.errors import InvalidError, TooLargeError
 
 
 def number(version: VersionLine) -> str:
@@ -34,18 +34,39 @@ def declare_name(parser: argparse.ArgumentParser) -> None:
 
 def _declare_backup(parser: argparse.ArgumentParser) -> None:
     declare_name(parser)
-    parser.add_argument("-m", "--memo", metavar="MEMO", default="", help="a line to remember it by")
+    parser.add_argument("-m", "--memo", metavar="MEMO", default="", help="a line to remember it by, at most 4096 bytes")
     parser.add_argument("--label", metavar="L", default="", help="give the version this label")
 
 
 def _backup(context: Context, arguments: Arguments) -> int:
-    reply = context.ask(requests.Backup(raw(arguments.name), text(arguments.memo), text(arguments.label)))
+    memo, label = text(arguments.memo), _label_given(arguments.label) if arguments.label else ""
+    _check_memo(memo)
+    reply = context.ask(requests.Backup(raw(arguments.name), memo, label))
 
     def lines(paint: Paint) -> Iterator[str]:
         yield sentence(reply.version, paint) + ("" if reply.fresh else "  (nothing has changed since)")
 
     context.output.one(reply, lines)
     return 0
+
+
+def _check_memo(memo: str) -> None:
+    """Raise unless a version can hold it. Looked at before it is sent: what is too long for a request says nothing of memos."""
+    from mimeifs.model.records import MAX_MEMO
+
+    size = len(memo.encode())
+    if size > MAX_MEMO:
+        raise TooLargeError(f"the memo has {size} bytes, at most {MAX_MEMO} fit; put the rest in a file")
+
+
+def _label_given(argument: str) -> str:
+    """A label as people type it, with or without ``@``; raises ``InvalidError`` for what can be none."""
+    from mimeifs.model.names import RELEASE, check_label
+
+    label = text(argument).removeprefix("@")
+    if label != RELEASE:  # Refused where it stands for a label, but it can be dropped like one.
+        check_label(label)
+    return label
 
 
 # release, label
@@ -72,7 +93,7 @@ def _declare_label(parser: argparse.ArgumentParser) -> None:
 
 
 def _label(context: Context, arguments: Arguments) -> int:
-    name, label = raw(arguments.name), text(arguments.label)
+    name, label = raw(arguments.name), _label_given(arguments.label)
     if arguments.drop and arguments.version is not None:
         raise InvalidError("--drop takes no version: a label belongs to one version only")
     version = text(arguments.version or "last")

@@ -1,18 +1,37 @@
 """The command line's grammar: all commands in one table, and the parser made from it."""
 
 import argparse
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from mimeifs import __version__
 from mimeifs.cli import of_comparisons, of_home, of_mimeis, of_node, of_store, of_versions
-from mimeifs.cli.command import Command, declare_everywhere
+from mimeifs.cli.command import Arguments, Command, Context, declare_everywhere
 from mimeifs.errors import UsageError
 
+
+def _declare_help(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", metavar="COMMAND", nargs="*", help="the command (default: all of them)")
+
+
+def _help(_context: Context, arguments: Arguments) -> int:
+    make_parser().parse_args([*arguments.words, "--help"])
+    return 0
+
+
+_HELP = Command(
+    "help",
+    "explain a command",
+    "Show the commands, or the options and examples of one; the same as `mimei COMMAND --help`.",
+    (("mimei help", "all commands"), ("mimei help backup", "one of them")),
+    _declare_help,
+    _help,
+)
 _GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("a node", (*of_home.MAKING, *of_node.COMMANDS)),
     ("MiMeis", of_mimeis.COMMANDS),
     ("versions", (*of_versions.COMMANDS, *of_comparisons.COMMANDS)),
-    ("keys and care", (*of_store.COMMANDS, *of_home.COMMANDS)),
+    ("keys and care", (*of_store.COMMANDS, *of_home.COMMANDS, _HELP)),
 )
 COMMANDS: dict[str, Command] = {command.name: command for _, group in _GROUPS for command in group}
 
@@ -52,6 +71,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise ``MisusedError``."""
         raise MisusedError(message, self.prog, self.format_usage())
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
+        """As the standard library's, but a command's parser itself refuses what it does not know: the one above it, which
+        would, knows neither the command's name nor its usage."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
 
 def make_parser() -> Parser:

@@ -13,8 +13,9 @@ _TICK_SECONDS = 0.25
 class Meter:
     """A line that is written over; ``say`` may be called as often as one likes."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, silent_seconds: float) -> None:
         self._text = text
+        self._silent = silent_seconds
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -24,8 +25,8 @@ class Meter:
         self._text = text
 
     def _run(self) -> None:
-        waited, shown = SILENT_SECONDS, 0
-        if self._done.wait(SILENT_SECONDS):
+        waited, shown = self._silent, 0
+        if self._done.wait(self._silent):
             return
         while True:
             line = f"{self._text} ({waited:.0f} s)"
@@ -55,9 +56,9 @@ class Silence:
 
 
 @contextmanager
-def meter(text: str) -> Iterator[Meter | Silence]:
+def meter(text: str, silent_seconds: float = SILENT_SECONDS) -> Iterator[Meter | Silence]:
     """A meter for the time of a block."""
-    found: Meter | Silence = Meter(text) if sys.stderr.isatty() else Silence()
+    found: Meter | Silence = Meter(text, silent_seconds) if sys.stderr.isatty() else Silence()
     try:
         yield found
     finally:

@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SECOND = 10**9
+WIDEST = 48
+"""Characters to which a column of a table grows."""
 
 
 class Colour(Enum):
@@ -99,7 +101,8 @@ class Column(Generic[T]):
 
 
 class Table(Generic[T]):
-    """Lays out rows that come page by page: a width only grows, so that what was printed stays aligned."""
+    """Lays out rows that come page by page: a width only grows, so that what was printed stays aligned; a cell over
+    ``WIDEST`` pushes aside what follows in its own row only."""
 
     def __init__(self, columns: Sequence[Column[T]], paint: Paint) -> None:
         self._columns = columns
@@ -111,7 +114,8 @@ class Table(Generic[T]):
         """A page as lines, the headings before the first."""
         page = [(row, [column.cell(row) for column in self._columns]) for row in rows]
         for _, cells in page:
-            self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, cells, strict=True)]
+            fitting = [len(cell) if len(cell) <= WIDEST else 0 for cell in cells]
+            self._widths = [max(width, size) for width, size in zip(self._widths, fitting, strict=True)]
         if page and not self._headed:
             self._headed = True
             yield self._line([column.heading for column in self._columns], [Colour.BOLD] * len(self._columns))

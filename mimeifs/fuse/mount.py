@@ -9,13 +9,15 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pyfuse3
 import trio
 
-from mimeifs.errors import ForbiddenError, InvalidError
+from mimeifs.errors import InvalidError
 from mimeifs.fuse import loop
 from mimeifs.fuse.attributes import AS_STORED, Showing
+from mimeifs.fuse.obstacle import obstacle
 from mimeifs.fuse.operations import Operations, Rim
 from mimeifs.model.live import Live
 from mimeifs.model.node import Node
@@ -25,7 +27,8 @@ log = logging.getLogger(__name__)
 
 READ_AHEAD_KB = 1024
 GREETING_SECONDS = 0.05
-FSNAME = "mimei"
+_MAX_SOURCE = 1024
+"""Bytes of a mount's source; mount(2) takes a page of options at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +83,25 @@ def _number(key: str, value: str) -> int:
     return int(value, base)
 
 
+def source_of(home: Path) -> str:
+    """What the lists of mounts show as a mount's device: the node's home, in characters that no such list has to escape."""
+    return "mimei:" + quote(os.fsencode(home))[-_MAX_SOURCE:]
+
+
 class Mount:
     """One mounted tree."""
 
-    def __init__(self, where: Path, options: MountOptions, live: Live, past: Past, root: Node, rim: Rim) -> None:
+    def __init__(self, where: Path, options: MountOptions, home: Path, live: Live, past: Past, root: Node, rim: Rim) -> None:
         self._operations = Operations(live, past, root, rim, xattrs=options.xattrs, showing=options.showing)
         self._where = where
-        words = {f"fsname={FSNAME}", "subtype=mimei", "default_permissions", *options.passed}
+        words = {f"fsname={source_of(home)}", "subtype=mimei", "default_permissions", *options.passed}
         if options.allow_other:
             words.add("allow_other")
         loop.install(pyfuse3)
         try:
             pyfuse3.init(self._operations, str(where), words)
         except RuntimeError as error:
-            raise ForbiddenError(f"cannot mount on {where} ({error}); is fuse3 installed and the directory yours?") from error
+            raise obstacle(where, str(error), allow_other=options.allow_other) from error
         self._open = True
 
     async def serve(self) -> None:

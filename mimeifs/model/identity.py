@@ -1,7 +1,7 @@
 """Keys: making them, signing with them, and keeping them in files. The only home of PyNaCl.
 
 What this is not: who may do what (``delegation``) or what is signed (``records``). Nothing here asks for a passphrase, and
-randomness comes in as an argument; only the three functions at the end touch a disk.
+randomness comes in as an argument; only the functions at the end touch a disk.
 
 Always true: a signature covers the context it was made for, so none can be passed off as another; a seed is never printed;
 a key file is opened only when nobody but its owner can read it. Format page: ``docs/format/keys.md``.
@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -227,6 +228,36 @@ def read_key_file(path: Path) -> bytes:
             return file.read(MAX_KEY_FILE + 1)
     finally:
         os.close(handle)
+
+
+def open_key_file(path: Path, passphrase: bytes | None) -> SigningKey:
+    """The key in the file at ``path``; raises what :func:`read_key_file` and :func:`decode_key_file` do, naming the file."""
+    with _named(path):
+        return decode_key_file(read_key_file(path), passphrase)
+
+
+def look_at_key_file(path: Path) -> KeyFileFace:
+    """What the file at ``path`` shows openly; raises what :func:`read_key_file` and :func:`describe_key_file` do."""
+    with _named(path):
+        return describe_key_file(read_key_file(path))
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors about a file's bytes say which file it is."""
+    try:
+        yield
+    except (IntegrityError, UnknownFormatError, WrongPassphraseError) as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def check_key_file(path: Path) -> None:
+    """Raise ``ForbiddenError`` where others have access to a key file; does not open it."""
+    try:
+        facts = os.stat(path)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no key file {path}") from error
+    _check_private(path, facts)
 
 
 def _check_private(path: Path, facts: os.stat_result) -> None:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from mimeifs.errors import InvalidError
 
 MAX_LABEL = 250  # bytes; '@' and a fork's suffix still fit in a file name of 255
+_SHOWN = 64  # characters of what is too long, in messages
 MAX_NUMBER = (1 << 63) - 1
 RELEASE: Final = "release"
 
@@ -175,7 +176,8 @@ def check_label(text: str) -> None:
     """Return if people may give this label to a version; ``InvalidError`` says what is wrong with it otherwise."""
     reason = _fault(text)
     if reason is not None:
-        raise InvalidError(f"not a label: {text!r} ({reason})")
+        shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+        raise InvalidError(f"not a label: {shown!r} ({reason})")
 
 
 def _fault(text: str) -> str | None:

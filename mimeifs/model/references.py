@@ -68,13 +68,19 @@ class References:
         old = state.decode_ref(data) if data else state.RefRow(0, 0)
         count = old.count + by
         if count < 0:
-            raise UsageError(f"{show_mimei(holder)} refers to {show_mimei(target)} {old.count} times, not {-by}")
+            often = "once" if old.count == 1 else f"{old.count} times"
+            raise UsageError(f"{self._called(holder)} refers to {self._called(target)} {often}, not {-by} times")
         if count > records.MAX_COUNT:
             raise TooLargeError(f"more than {records.MAX_COUNT} references from one MiMei to another")
         record = records.Ref(holder, target, version, by, self._live.now_ns(), old.sequence + 1)
         signed = records.sign(record, self._mimeis.signer.device)
         row = state.encode(state.RefRow(count, old.sequence + 1))
         return self._live.append(operations.call(CallKind.RECORD, signed.data) + self._live.set_small(Table.REFS, key, row))
+
+    def _called(self, mimei: MimeiId) -> str:
+        """A MiMei by its name, or by its ID where it is on another node."""
+        row = self._live.small_row(Table.MIMEIS, mimei)
+        return show_mimei(mimei) if row is None else state.decode_mimei(row).name
 
 
 __all__ = ["Held", "References"]

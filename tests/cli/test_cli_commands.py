@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,8 +72,11 @@ def test_a_store_in_use_by_who_does_not_answer_is_told(run: Run, home: Home, mon
     monkeypatch.setattr(gate, "PATIENCE_SECONDS", 0.0)
     lock = StoreLock(home.storage)
     done = run("ls")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    watched = run("ls")
     lock.release()
-    assert (done.code, "no node answers on" in done.err) == (7, True)
+    assert (done.code, done.err.startswith("mimei ls: "), "no node answers on" in done.err) == (7, True, True)
+    assert (watched.code, watched.err.startswith("\rthe store is in use: waiting for ")) == (7, True)
 
 
 @pytest.mark.parametrize("words", [("ls",), ("init",), ("mount",), ("check",)])
@@ -83,13 +87,40 @@ def test_a_home_without_its_devices_key_says_which_file_is_missing(run: Run, hom
     assert (done.code, f"the key file {home.device_key} is missing" in done.err) == (3, True)
 
 
-@pytest.mark.parametrize(("place", "mode", "said"), [("", 0o777, "chmod go-w"), ("keys/device.key", 0o644, "chmod 600")])
-def test_what_others_could_change_is_refused(run: Run, home: Home, place: str, mode: int, said: str) -> None:
+@pytest.mark.parametrize("words", [("create", "drafts"), ("ls",), ("mount",)])
+@pytest.mark.parametrize(
+    ("place", "mode", "said"),
+    [
+        ("", 0o777, "chmod go-w"),
+        ("keys/device.key", 0o644, "chmod 600"),
+        ("keys/user.key", 0o644, "chmod 600"),
+        ("keys/user.key", 0o610, "chmod 600"),
+    ],
+)
+def test_what_others_could_change_or_read_is_refused(
+    run: Run, home: Home, words: tuple[str, ...], place: str, mode: int, said: str
+) -> None:
     before = (home.root / place).stat().st_mode
     (home.root / place).chmod(mode)
-    done = run("create", "drafts")
+    done = run(*words)
     (home.root / place).chmod(before)
     assert (done.code, said in done.err) == (5, True)
+
+
+def test_daily_work_does_not_need_the_users_key(run: Run, home: Home) -> None:
+    home.user_key.rename(home.root / "aside")
+    assert run("ls").code == 0
+
+
+@pytest.mark.parametrize(("at", "byte", "code"), [(0, 0, 8), (8, 9, 10), (60, 0, 8)])
+@pytest.mark.parametrize("which", ["user", "device"])
+def test_a_key_file_that_makes_no_sense_is_named(run: Run, home: Home, which: str, at: int, byte: int, code: int) -> None:
+    file = home.root / "keys" / f"{which}.key"
+    sound = file.read_bytes()
+    file.write_bytes(sound[:at] + bytes([byte]) + sound[at + 1 :])
+    done = run("key", "show")
+    file.write_bytes(sound)
+    assert (done.code, done.err.startswith(f"mimei key: {file}: "), done.err.count("\n")) == (code, True, 1)
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
@@ -108,6 +139,7 @@ def test_a_passphrase_seals_the_users_key(run: Run, tmp_path: Path) -> None:
     file.write_text("secret\nmore\n")
     assert run("init", "--passphrase-file", str(file)).code == 0
     assert run("key", "show", "--json").json["seal"] == "sealed"
+    assert "(sealed)" in run("key", "show").out
     assert run("create", "a").code == 0
 
 
@@ -123,6 +155,7 @@ def test_a_wrong_passphrase_changes_nothing(run: Run, monkeypatch: pytest.Monkey
     monkeypatch.setenv(passphrases.VARIABLE, "new")
     monkeypatch.delenv(passphrases.NEW_VARIABLE)
     assert run("key", "passphrase", "--remove", "--json").json["seal"] == "plain"
+    assert "(unsealed)" in run("key", "show").out
 
 
 def test_a_passphrase_is_never_waited_for_without_a_terminal(run: Run, home: Home) -> None:
@@ -194,6 +227,14 @@ def test_fork_split_ref_and_rm(run: Run, home: Home) -> None:
     assert run("ref", "add", "copy", "drafts", "--count", "2").code == 0
     assert run("ref", "rm", "copy", "drafts").code == 0
     assert [line["count"] for line in run("ref", "ls", "drafts", "--json").json["refs"]] == [1]
+    often = run("ref", "rm", "copy", "drafts", "--count", "2")
+    assert (often.code, often.err) == (2, "mimei ref: copy refers to drafts once, not 2 times\n")
+    record = run("log", "drafts", "--json").json["versions"][0]["record"]
+    assert "@1" in run("ref", "add", "copy", "drafts", record).out
+    assert [(line["version"], line["record"]) for line in run("ref", "ls", "drafts", "--json").json["refs"]] == [
+        ("", ""),
+        ("1", record),
+    ]
     assert run("rm", "copy").code == 0
     assert run("log", "copy").code == 3
     listed = run("ls", "--all")
@@ -234,9 +275,16 @@ def test_a_mimei_is_linked_again_by_its_id(run: Run, home: Home) -> None:
         (("diff", "drafts", "2026-13-45"), 2, "no such time"),
         (("history", "drafts", "a/../b"), 2, "not a name"),
         (("ref", "add", "drafts", "drafts", "--count", "0"), 2, "1 or more"),
-        (("backup", "drafts", "-m", "\udcff"), 2, "not valid UTF-8"),
-        (("info", "b" + "a" * 52), 3, "no blob"),
-        (("umount", "/nowhere/at/all"), 3, "no node is mounted"),
+        (("history", "drafts", "nope"), 3, "no version of drafts holds nope"),
+        (("backup", "drafts", "-m", "\udcff"), 2, "not valid UTF-8: '\\xff'"),
+        (("backup", "drafts", "-m", "x" * 100_000), 2, "the memo has 100000 bytes, at most 4096 fit"),
+        (("backup", "drafts", "--label", "x" * 100_000), 2, "it has 100000 bytes, at most 250 fit"),
+        (("backup", "drafts", "--label", "release"), 2, "reserved"),
+        (("label", "drafts", "x" * 251), 2, "it has 251 bytes, at most 250 fit"),
+        (("info", "b" + "a" * 52), 3, "no such blob is stored"),
+        (("info", "b" + "a" * 51 + "b"), 3, "no such blob is stored"),
+        (("info", "r" + "a" * 52), 3, "no such record is stored"),
+        (("umount", "/nowhere/at/all"), 3, "no node of yours is mounted"),
         (("init", "--passphrase-file", "/nowhere/at/all"), 3, "/nowhere/at/all: No such file"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
@@ -298,6 +346,20 @@ def test_a_finding_says_which_mimei_version_and_path(run: Run, tmp_path: Path) -
     done = run("check", "--json")
     places = [(line["mimei"], line["version"], line["path"]) for line in done.json["findings"]]
     assert (done.code, (mimei, 1, "deep/a") in places) == (1, True), places
+    told = run("check")
+    stored, held = told.out.splitlines()[1:]
+    assert stored.split()[:6] == ["damaged", "00000001.pack", "is", "damaged", "in", "00000001.pack"]
+    assert all(row.count(done.json["findings"][0]["blob"]) == 1 for row in (stored, held))
+    assert "`mimei info BLOB` names every version" in told.err
+
+
+@pytest.mark.parametrize("place", ["packs", "journal"])
+def test_a_store_that_lacks_a_directory_is_damaged(run: Run, home: Home, place: str) -> None:
+    aside = (home.storage.root / place).rename(home.root / "aside")
+    for words in (("ls",), ("check",), ("mount",)):
+        done = run(*words)
+        assert (done.code, f"{home.storage.root / place} is missing" in done.err) == (8, True)
+    aside.rename(home.storage.root / place)
 
 
 # What nobody foresaw

@@ -1,5 +1,6 @@
 """Commands and a running node: over its socket, in the background, and where a node died."""
 
+import json
 import os
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def test_commands_go_to_the_node(run: Run, served: Home) -> None:
 def test_reading_is_done_beside_the_node(run: Run, served: Home) -> None:
     run("create", "drafts")
     run("backup", "drafts")
-    for words in (("check",), ("diff", "drafts"), ("history", "drafts", "a"), ("check", "--quick")):
+    for words in (("check",), ("diff", "drafts"), ("check", "--quick")):
         # In a process of its own, because one process cannot have the index open twice.
         done = subprocess.run([*MIMEI, *words], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
@@ -121,6 +122,8 @@ else:
             "IntegrityError the node did not start: why; its",
         ),
         ("raise ZeroDivisionError('odd')", "ZeroDivisionError: odd"),
+        ("open('/nowhere/at/all')", "NotFoundError /nowhere/at/all: No such file or directory"),
+        ("return 5", "ForbiddenError the node did not start"),
     ],
 )
 def test_a_daemon_tells_whether_it_started(tmp_path: Path, work: str, said: str) -> None:
@@ -130,6 +133,15 @@ def test_a_daemon_tells_whether_it_started(tmp_path: Path, work: str, said: str)
     done = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True)
     assert said.replace("LOG", str(log)) in done.stdout
     assert done.stderr == ""
+
+
+def test_a_log_that_cannot_be_written_is_told_before_anything_starts(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    program = BACKGROUND.format(work="ready()")
+    done = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"IsADirError the node's log {log} cannot be written (Is a directory): a node needs")
 
 
 def test_a_log_that_has_grown_large_makes_way(tmp_path: Path) -> None:
@@ -152,6 +164,13 @@ TABLE = b"""\
 
 def test_mounts_of_nodes_are_found_in_the_kernels_list() -> None:
     assert mounts.mimei_mounts(TABLE) == [Path("/home/me/mimei"), Path("/mnt/my files")]
+
+
+def test_who_is_not_root_is_told_of_their_own_mounts_only() -> None:
+    theirs = TABLE + b"43 22 0:43 / /srv/theirs rw - fuse.mimei mimei:/srv/home rw,user_id=1000,group_id=1000\n"
+    assert mounts.mounts_of(theirs, 1000) == [Path("/srv/theirs")]
+    assert mounts.mounts_of(theirs, 100) == []
+    assert mounts.mounts_of(theirs, 0) == [Path("/srv/theirs"), *mounts.mimei_mounts(TABLE)]
 
 
 def test_a_mount_is_named_by_path_or_last_part() -> None:
@@ -206,12 +225,17 @@ def test_a_lazy_umount_does_not_wait_and_the_node_can_be_ended_after_it(run: Run
 
 
 @pytest.mark.mount
-def test_a_node_that_cannot_start_says_why_by_its_exit_code(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("mount",), ("serve", "--mount")])
+def test_a_node_that_cannot_start_says_why_in_one_line(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
     run("init")
     database = open_database(Home(tmp_path / "home").storage.index)
     with database.write() as transaction:
         transaction.put(b"format", U32.pack(99), db=database[Table.META])
     database.close()
-    done = subprocess.run([*MIMEI, "mount", str(tmp_path / "mount")], capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr.count("\n")) == (10, 1)
+    words = [*MIMEI, *command, str(tmp_path / "mount")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (10, "", 1)
+    assert done.stderr.startswith(f"mimei {command[0]}: the store in ")
     assert "has format 99" in done.stderr
+    told = subprocess.run([*words, "--json"], capture_output=True, text=True, check=False, timeout=60)
+    assert json.loads(told.stderr)["error"] == "unknown-format"

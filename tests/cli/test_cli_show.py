@@ -60,6 +60,12 @@ def test_later_pages_keep_the_widths_and_have_no_heading() -> None:
     assert list(table.lines([("b", 2)])) == ["b         2"]
 
 
+def test_a_wide_cell_is_wide_in_its_own_row_only() -> None:
+    wide = "w" * (show.WIDEST + 1)
+    lines = list(Table(COLUMNS, show.plain).lines([("a", 1), (wide, 2), ("longer", 100)]))
+    assert lines == ["NAME      N", "a         1", f"{wide}    2", "longer  100"]
+
+
 def test_colours_stand_outside_the_padding() -> None:
     table = Table((Column("A", str, colour=lambda _: Colour.RED), Column("B", str)), show.coloured)
     assert list(table.lines(["x"]))[1] == "\x1b[31mx\x1b[0m  x"

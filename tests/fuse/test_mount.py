@@ -5,16 +5,17 @@ import os
 import signal
 import stat
 import subprocess
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from mimeifs.errors import InvalidError
+from mimeifs.fuse import obstacle
 from mimeifs.fuse.attributes import Showing
-from mimeifs.fuse.mount import MountOptions, mounted_device, parse_options
+from mimeifs.fuse.mount import MountOptions, mounted_device, parse_options, source_of
 from mimeifs.model import acl
 from mimeifs.model.acl import Rule, Tag
 from tests.fuse.system_calls import refused
@@ -27,6 +28,19 @@ ENDINGS: dict[str, Callable[[Served], int]] = {
     "fusermount3 -u": lambda served: (served.unmount(), served.ended())[1],
     "mimei umount": lambda served: (served.command("umount", str(served.mount)), served.ended())[1],
 }
+
+
+NOBODY = 65534
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """For the time of a block, this process is an ordinary user."""
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.mount
@@ -252,6 +266,30 @@ def test_others_are_let_in_only_when_allowed_and_then_by_modes(options: tuple[st
         assert served.end() == 0
 
 
+@pytest.mark.mount
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_another_user_may_do_what_modes_allow_taking_versions_included() -> None:
+    with TemporaryDirectory() as folder, serving(Path(folder) / "s", options=("--allow-other",)) as served:
+        for path in (Path(folder), served.folder):
+            path.chmod(0o755)
+        open_to_all, ours = served.mimei("open"), served.mimei("ours")
+        open_to_all.chmod(0o777)
+        (ours / ".mimei" / "@first").mkdir()
+        with nobody():
+            (open_to_all / "theirs").write_text("x")
+            (open_to_all / ".mimei" / "@theirs").mkdir()
+            assert os.listdir(open_to_all / ".mimei" / "@theirs") == ["theirs"]
+            assert os.listdir(ours / ".mimei" / "@first") == []
+            for act in (
+                lambda: (ours / ".mimei" / "@second").mkdir(),
+                lambda: (ours / ".mimei" / "@first").rename(ours / ".mimei" / "@other"),
+                lambda: (ours / ".mimei" / "@first").rmdir(),
+            ):
+                with pytest.raises(PermissionError):
+                    act()
+        assert served.end() == 0
+
+
 def test_mount_options_are_parsed() -> None:
     assert parse_options("") == MountOptions()
     assert parse_options("noexec,allow_other,noxattr") == MountOptions(True, False, frozenset({"noexec"}), Showing(False))
@@ -302,3 +340,46 @@ def test_bad_values_of_mount_options_are_refused_in_words(bad: str, said: str) -
 
 def test_nothing_is_mounted_on_an_ordinary_directory(tmp_path: Path) -> None:
     assert mounted_device(tmp_path) == ""
+
+
+def test_a_mounts_source_names_the_home_in_characters_that_no_option_has_to_escape() -> None:
+    assert source_of(Path("/home/me/mimei")) == "mimei:/home/me/mimei"
+    assert source_of(Path(os.fsdecode(b"/a b,\\\n\xff"))) == "mimei:/a%20b%2C%5C%0A%FF"
+    assert len(source_of(Path("/" + "\xe4" * 2000))) < 2000
+
+
+# Why a mount was refused
+
+
+def why(where: Path, monkeypatch: pytest.MonkeyPatch, device: Path, *lines: str, allow_other: bool = False) -> str:
+    """What is said to an ordinary user of a machine with that device and these lines in fuse.conf."""
+    configuration = device.with_name("fuse.conf")
+    configuration.write_text("".join(f"{line}\n" for line in lines))
+    monkeypatch.setattr(obstacle, "DEVICE", device)
+    monkeypatch.setattr(obstacle, "CONFIGURATION", configuration)
+    with nobody():
+        return str(obstacle.obstacle(where, "so it is", allow_other=allow_other))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_a_refused_mount_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryDirectory() as folder:
+        theirs, own, device = Path(folder) / "theirs", Path(folder) / "own", Path(folder) / "fuse"
+        Path(folder).chmod(0o755)
+        theirs.mkdir()
+        own.mkdir()
+        os.chown(own, NOBODY, NOBODY)
+        assert "there is no" in why(own, monkeypatch, device)
+        device.touch()
+        device.chmod(0o600)
+        assert f"{device} is closed to you (mode 0600)" in why(own, monkeypatch, device)
+        device.chmod(0o666)
+        assert "it belongs to user 0; choose" in why(theirs, monkeypatch, device)
+        theirs.chmod(0o1777)
+        assert "it belongs to user 0; choose" in why(theirs, monkeypatch, device)
+        assert why(own, monkeypatch, device) == f"cannot mount on {own}: so it is"
+        assert "has no line user_allow_other" in why(own, monkeypatch, device, "#user_allow_other", allow_other=True)
+        allowed = why(own, monkeypatch, device, "mount_max = 9", " user_allow_other # yes", allow_other=True)
+        assert allowed == f"cannot mount on {own}: so it is"
+        monkeypatch.setenv("PATH", folder)
+        assert "install the package fuse3" in why(own, monkeypatch, device)

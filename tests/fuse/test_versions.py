@@ -288,6 +288,30 @@ def test_in_a_present_shown_directly_names_belong_to_the_user(served: Served) ->
     assert (made / "@eaDir" / "f").read_text() == "mine"
 
 
+def test_an_entry_goes_before_the_version_of_its_name_which_stays_inside(served: Served) -> None:
+    made = served.mount / "hidden-numbers"
+    made.mkdir()
+    (made / "@2").touch()
+    served.command("backup", "hidden-numbers")
+    (made / "f").write_text("x")
+    served.command("backup", "hidden-numbers")
+    assert (made / "@2").is_file()
+    assert sorted(os.listdir(made / ".mimei" / "@2")) == ["@2", "f"]
+    with refused(errno.EEXIST):
+        (made / "@1").mkdir()
+    with refused(errno.EROFS):
+        os.utime(made / "@1")
+
+
+def test_an_at_name_at_the_root_is_a_plain_directory_and_takes_no_version(served: Served) -> None:
+    before = sorted(os.listdir(served.mount / ".mimei"))
+    made = served.mount / "@plain"
+    made.mkdir()
+    assert os.getxattr(made, "user.mimei.id") == os.getxattr(served.mount, "user.mimei.id")
+    assert sorted(os.listdir(served.mount / ".mimei")) == before
+    made.rmdir()
+
+
 @pytest.mark.parametrize("name", [".Trash-1000", ".hidden", "System Volume Information", "lost+found", "$RECYCLE.BIN"])
 def test_litter_and_dot_names_at_the_root_are_plain_directories(name: str, served: Served) -> None:
     made = served.mount / name

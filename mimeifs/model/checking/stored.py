@@ -41,7 +41,7 @@ def check_packs(
                 reached = frame.stop
                 if database.get(Table.BLOBS, frame.digest) == frame.row.encode():
                     verified += 1
-                    yield from _verify(blobs, frame.digest, damaged)
+                    yield from _verify(blobs, frame.digest, pack_name(number), damaged)
         except MimeiError as error:
             yield Finding(Fault.DAMAGED, pack_name(number), str(error))
             continue
@@ -57,16 +57,16 @@ def _check_index(database: Database, blobs: BlobSource, damaged: set[bytes]) -> 
     for digest, row in database.scan(Table.BLOBS, b""):
         if digest not in damaged:
             try:
-                IndexRow.decode(row)
+                pack = IndexRow.decode(row).pack
             except IntegrityError as error:
                 yield Finding(Fault.DAMAGED, "blob index", str(error), BlobId(digest))
                 continue
-            yield from _verify(blobs, digest, damaged)
+            yield from _verify(blobs, digest, pack_name(pack), damaged)
 
 
-def _verify(blobs: BlobSource, digest: bytes, damaged: set[bytes]) -> Iterator[Finding]:
+def _verify(blobs: BlobSource, digest: bytes, where: str, damaged: set[bytes]) -> Iterator[Finding]:
     try:
         blobs.get(BlobId(digest))
     except MimeiError as error:
         damaged.add(digest)
-        yield Finding(Fault.DAMAGED, "packs", str(error), BlobId(digest))
+        yield Finding(Fault.DAMAGED, where, str(error), BlobId(digest))
