@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,7 @@ def _fork_again(file: int, writing: int, work: Work) -> NoReturn:
     except BaseException:  # noqa: BLE001  # nobody is above: the log is the only place left
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         os._exit(code)
 
 
@@ -130,6 +132,7 @@ def _work(writing: int, work: Work) -> int:
 
     try:
         code = work(lambda: tell(_Outcome()))
+        sys.stdout.flush()  # What the log has of it is the reason that is shown.
         if code:
             tell(_Outcome(exit_code=code))
         return code

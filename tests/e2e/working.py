@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-SOME = ("asyncio", "collections", "email", "importlib", "json", "logging", "unittest")
+SOME = ("asyncio", "collections", "email", "encodings", "importlib", "json", "logging", "unittest")
 STDLIB = Path(sysconfig.get_path("stdlib"))
 
 GIT = {
