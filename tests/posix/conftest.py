@@ -1,10 +1,12 @@
-"""Two stages: the disk, whose file system is the oracle, and a MiMei on a mount that all tables share."""
+"""Two stages: the disk, whose file system is the oracle, and a MiMei on a mount that the tables of a module share.
+
+Not one mount for all: a daemon of the tests does not live long enough for that on a slow machine.
+"""
 
 import subprocess
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
@@ -12,16 +14,10 @@ from tests.posix.differing import DIFFERENT
 from tests.posix.stage import ANN, AS_ROOT, BOB, Person, Player, Row, Step, act, lay
 from tests.serving import Served, serving
 
-
-def long_enough(fixture_name: str, config: pytest.Config) -> Literal["module", "package"]:
-    """How long a mount is kept: for all tables, or for one where the slow rows would take longer than a daemon may live."""
-    return "module" if config.getoption("--slow") else "package"
-
-
 OPTIONS = ("-o", "allow_other") if AS_ROOT else ()
 
 
-@pytest.fixture(scope=long_enough)
+@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(tmp_path_factory.mktemp("served"), options=OPTIONS) as served:
         yield served
@@ -29,7 +25,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert "unforeseen" not in served.tail()
 
 
-@pytest.fixture(scope=long_enough)
+@pytest.fixture(scope="module")
 def present(served: Served) -> Path:
     """The directory of one present for all rows."""
     made = served.mimei("present")
@@ -37,7 +33,7 @@ def present(served: Served) -> Path:
     return made
 
 
-@pytest.fixture(scope=long_enough)
+@pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of the disk's own file system; the rows need one that keeps all that Linux has."""
     made = tmp_path_factory.mktemp("disk")
@@ -47,12 +43,12 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture(scope=long_enough)
+@pytest.fixture(scope="module")
 def numbers() -> Iterator[int]:
     return count(1)
 
 
-@pytest.fixture(scope=long_enough)
+@pytest.fixture(scope="module")
 def players() -> Iterator[dict[Person | None, Player]]:
     made = {who: Player(who) for who in ((None, ANN, BOB) if AS_ROOT else (None,))}
     yield made
