@@ -73,7 +73,7 @@ class Node:
         self._asked = 0
         self._syncing = Syncing(engine.home.storage)
         self._sync_pace = Pace(monotonic_ns)
-        self._fetch_pace = engine.blobs.pace = Pace(monotonic_ns)
+        engine.blobs.pace = Pace(monotonic_ns)
         self._asked_ns = 0
         self._sync_event = trio.Event()
         live = engine.live
@@ -98,15 +98,13 @@ class Node:
                 call = partial(later.proceed, self.engine.taken(later.at))
 
     async def _fetch(self, ids: Sequence[BlobId]) -> None:
-        """Bring blobs into memory, off the loop unless the disk is quick."""
+        """Bring blobs into memory, off the loop unless that is soon done."""
         blobs = self.engine.blobs
         missing = blobs.want(ids)
-        began = monotonic_ns()
-        if self._fetch_pace.quick:
+        if blobs.soon(missing):
             blobs.fetch(missing)
         else:
             await trio.to_thread.run_sync(blobs.fetch, missing)
-        self._fetch_pace.took(began)
 
     async def _replayed(self, at: int) -> None:
         """Return when the keeper has passed ``at``."""

@@ -34,6 +34,7 @@ from mimeifs.errors import (
     WrongPassphraseError,
 )
 from mimeifs.ids import ID_SIZE, KeyId
+from mimeifs.store import disk
 
 SEED_SIZE = 32
 SIGNATURE_SIZE = 64
@@ -280,7 +281,7 @@ def write_key_file(path: Path, data: bytes) -> None:
         raise ExistsError(f"{path} exists; a key file is never overwritten by a new key") from error
     finally:
         os.unlink(temporary)
-    _sync_directory(path.parent)
+    disk.sync_directory(path.parent)
 
 
 def replace_key_file(path: Path, data: bytes) -> None:
@@ -293,7 +294,7 @@ def replace_key_file(path: Path, data: bytes) -> None:
     except OSError:
         os.unlink(temporary)
         raise
-    _sync_directory(path.parent)
+    disk.sync_directory(path.parent)
 
 
 def _write_beside(path: Path, data: bytes) -> str:
@@ -313,11 +314,3 @@ def _write_beside(path: Path, data: bytes) -> str:
             os.unlink(temporary)
         raise
     return temporary
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -75,9 +75,7 @@ class Views:
         """The node's root directory."""
         root = self.live.database.get(Table.META, b"root")
         if root is None:
-            raise NotFoundError(
-                "the store has no root; `mimei init` was interrupted: remove the home directory and run it again"
-            )
+            raise IntegrityError("the store's index lacks its root; restore the home directory from a backup")
         return self.mimeis.tree(MimeiId(root)).root
 
     def _make_root(self, tree: LiveTree, ino: int, entry: Entry) -> LiveDir:
@@ -403,11 +401,7 @@ class PresentDir(LiveDir):
         return self.views.virtual(InsideDir(self.views, self.tree.mimei, live.natural_ino(self.ino, b"\0" + INSIDE), self))
 
     def _at_name(self, name: bytes) -> Node:
-        inside = InsideDir(self.views, self.tree.mimei, self.ino, self)
-        try:
-            return inside.at_name(name)
-        except InvalidError:
-            raise NotFoundError("no such file or directory") from None
+        return InsideDir(self.views, self.tree.mimei, self.ino, self).lookup(name)
 
 
 class RootDir(PresentDir):

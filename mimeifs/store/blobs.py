@@ -28,6 +28,8 @@ __all__ = ["BlobReader", "Lookup", "PackWriter", "ResidentBlobReader"]
 
 SCRATCH_BYTES = 1 << 20
 MAX_WANTED = 4096
+MAX_WINDOW = 8 << 20
+"""The largest memory for a view, in bytes; a request and the whole of its first and last chunk fit in."""
 MAX_WAIT = 64 << 10
 """What a loop may wait for, in bytes."""
 ENTRY_OVERHEAD = 160
@@ -151,7 +153,8 @@ class ResidentBlobReader(BlobReader):
         self._pin_room = pin_bytes
         self._pin_lock = threading.Lock()
         self.pace: Pace | None = None
-        """How quick the disk is. Where there is one, a loop's small reads wait for a quick disk instead of raising ``Cold``."""
+        """How quick the disk is, told by every small read. Where there is one, a loop's small reads wait for a quick disk
+        instead of raising ``Cold``."""
 
     def want(self, ids: Sequence[BlobId]) -> tuple[BlobId, ...]:
         """Those of ``ids`` that no memory of this reader holds, made ready for ``fetch``: for reading ahead.
@@ -163,13 +166,21 @@ class ResidentBlobReader(BlobReader):
             self._want(blob, self.locate(blob))
         return missing
 
+    def soon(self, ids: Sequence[BlobId]) -> bool:
+        """Whether what ``want`` named is so little, and the disk so quick, that a loop may wait for ``fetch`` itself."""
+        rows = [row for blob in ids if (row := self._wanted.get(blob)) is not None]
+        return self.pace is not None and self.pace.quick and sum(row.stored for row in rows) <= MAX_WAIT
+
     def view(self, parts: Sequence[Part]) -> Buffer:
         """See ``ViewSource``. What is read from a pack goes straight into the memory that is returned.
 
         A blob of which only a piece was wanted is remembered, since whoever reads on wants the rest of it.
         """
         found = [self._in_memory(blob) or self.locate(blob) for blob, _, _ in parts]
-        window = self._window_of(sum(data.plain if isinstance(data, IndexRow) else len(data) for data in found))
+        size = sum(data.plain if isinstance(data, IndexRow) else len(data) for data in found)
+        if size > MAX_WINDOW:
+            return joined(self, parts)  # Small pieces of large blobs, as no honest content has them.
+        window = self._window_of(size)
         begin = at = 0
         cold: list[BlobId] = []
         for part, data in zip(parts, found, strict=True):
@@ -199,7 +210,9 @@ class ResidentBlobReader(BlobReader):
 
     def _in_memory(self, blob: BlobId) -> bytes | None:
         data = self._cache.get(blob)
-        if data is None and blob in self._pins and (data := self._unpin(blob)) is not None:
+        if data is not None:
+            self._cache.move_to_end(blob)
+        elif blob in self._pins and (data := self._unpin(blob)) is not None:
             self._remember(blob, data)
         return data
 
@@ -230,10 +243,14 @@ class ResidentBlobReader(BlobReader):
         """The stored bytes of a row, for any thread: descriptors are shared, and each read has its own copy of one."""
         with self._fetch_lock:
             fd = os.dup(self._fetch_files.descriptor(row.pack))
+        pace = self.pace if row.stored <= MAX_WAIT else None
+        began = 0 if pace is None else pace.now()
         try:
             return read_at(fd, row.stored, row.offset)
         finally:
             os.close(fd)
+            if pace is not None:
+                pace.took(began)
 
     def close(self) -> None:
         """See ``BlobReader``."""

@@ -3,8 +3,9 @@
 A *frame* is atomic: payload length (u32), checksum (u64, the first 8 bytes of keyed BLAKE3 over position and payload),
 payload. The key is the store's secret, so that nobody who writes to a file can have his bytes taken for a frame.
 A payload is a sequence of :mod:`operations <mimeifs.store.operations>`; a WRITE, whose data reaches to the frame's end,
-is the last. Frames lie in *segments* of ``SEGMENT_SIZE`` bytes, preallocated, each opening with a header; a position (LSN)
-is ``segment number * SEGMENT_SIZE + offset``. A frame never crosses segments; an END frame sends the reader on.
+is the last. Frames lie in *segments* of ``SEGMENT_SIZE`` bytes, preallocated where there is room, each opening with a
+header; a position (LSN) is ``segment number * SEGMENT_SIZE + offset``. A frame never crosses segments; an END frame sends
+the reader on.
 
 States of a segment: being appended to (the newest), ended, freed (by the keeper, when everything in it is
 replayed and no extent points into it). Invariants: what lies before a position never changes; a torn or stale frame never

@@ -224,6 +224,28 @@ def test_small_reads_wait_for_a_quick_disk_and_none_for_a_slow_one(store: Store,
         reader.get(small)
 
 
+def test_only_little_is_soon_fetched_and_only_from_a_quick_disk(cold: Store) -> None:
+    small, large = cold.writer.put(noise(1000)), cold.writer.put(noise(blobs.MAX_WAIT))
+    cold.commit()
+    reader = cold.resident()
+    assert not reader.soon(reader.want([small]))
+    reader.pace = Pace(lambda: 0)
+    assert reader.soon(reader.want([small]))
+    assert not reader.soon(reader.want([small, large]))
+    reader.pace.took(-2 * SLOW_NS)
+    assert not reader.soon(reader.want([small]))
+
+
+def test_small_reads_on_another_thread_tell_that_the_disk_is_quick_again(cold: Store) -> None:
+    names = [cold.writer.put(noise(1000, seed)) for seed in range(30)]
+    cold.commit()
+    reader = cold.resident()
+    reader.pace = Pace(lambda: 0)
+    reader.pace.took(-2 * SLOW_NS)
+    reader.fetch(reader.want(names))
+    assert reader.pace.quick
+
+
 # Views
 
 
@@ -326,3 +348,14 @@ def test_what_lies_side_by_side_is_asked_of_the_disk_in_one_go(store: Store, mon
         (rows[0].offset, rows[2].offset + rows[2].stored - rows[0].offset),
         (rows[4].offset, rows[5].offset + rows[5].stored - rows[4].offset),
     ]
+
+
+def test_pieces_of_far_too_large_blobs_take_no_memory_for_all_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "MAX_WINDOW", 5000)
+    data = [noise(3000, seed) for seed in range(4)]
+    names = [store.writer.put(each) for each in data]
+    store.commit()
+    reader = store.resident()
+    before = len(reader._window)
+    assert bytes(reader.view([(name, 7, 10) for name in names])) == b"".join(each[7:17] for each in data)
+    assert len(reader._window) == before
