@@ -10,6 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import zstandard
@@ -170,6 +171,11 @@ class ResidentBlobReader(BlobReader):
         """Whether what ``want`` named is so little, and the disk so quick, that a loop may wait for ``fetch`` itself."""
         rows = [row for blob in ids if (row := self._wanted.get(blob)) is not None]
         return self.pace is not None and self.pace.quick and sum(row.stored for row in rows) <= MAX_WAIT
+
+    def ahead(self, ids: Iterable[BlobId]) -> None:
+        """See ``ViewSource``."""
+        with suppress(_WouldWait):  # The header of a pack not used yet is in no memory: this time nothing is asked for.
+            super().ahead(ids)
 
     def view(self, parts: Sequence[Part]) -> Buffer:
         """See ``ViewSource``. What is read from a pack goes straight into the memory that is returned.

@@ -7,7 +7,6 @@ map and a chunk that do not fit together raise ``IntegrityError``. Format page: 
 
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from enum import IntEnum
 from itertools import chain
 
@@ -155,40 +154,52 @@ class Reader:
     """One reader's place in one content after another.
 
     Notices reading from front to back, looks the chunks that follow up in one go, and has the disk bring them into memory in
-    time. Always true: ``_chunks`` are neighbours in the content ``_ref``.
+    time. Always true: ``_chunks`` are neighbours in the content ``_ref``, and ``_following`` goes on behind the last of them.
     """
 
-    __slots__ = ("_chunks", "_expected", "_ref")
+    __slots__ = ("_chunks", "_expected", "_following", "_ref")
 
     def __init__(self) -> None:
         self._ref = EMPTY
         self._expected = 0
         self._chunks: list[Chunk] = []
+        self._following: Iterator[Chunk] = iter(())
 
     def view(self, source: ViewSource, ref: ContentRef, offset: int, size: int) -> Buffer:
         """As :func:`read`, without the copy: good until the next call of the same ``source``."""
         stop = min(offset + size, ref.size)
         if ref.kind is not ContentKind.CHUNKS or offset >= stop:
             return source.view(plan(source, ref, offset, size))
-        chunks = self._chunks
+        chunks, following = self._chunks, self._following
+        self._chunks = []  # Whatever is raised below: the next call looks its place up.
         if ref is not self._ref or not chunks or offset < chunks[0].start or stop > chunks[-1].stop:
-            chunks = _chunks_up_to(chunks_from(source, ref, offset), stop)
+            following = chunks_from(source, ref, offset)
+            chunks = _chunks_up_to(following, stop)
         if offset == self._expected and ref is self._ref:
-            self._follow(source, ref, stop, chunks)
-        self._ref, self._expected, self._chunks = ref, stop, chunks
-        return source.view(_clipped(chunks, offset, stop))
+            following = self._follow(source, ref, stop, chunks, following)
+        self._ref, self._expected, self._chunks, self._following = ref, stop, chunks, following
+        view = source.view(_clipped(chunks, offset, stop))
+        if len(view) != stop - offset:
+            raise IntegrityError(f"{len(view)} bytes stand where {stop - offset} are needed")
+        return view
 
-    def _follow(self, source: ViewSource, ref: ContentRef, stop: int, chunks: list[Chunk]) -> None:
-        """Look further ahead once half of it is used up; where the chunk map itself is not in memory, next time."""
+    def _follow(
+        self, source: ViewSource, ref: ContentRef, stop: int, chunks: list[Chunk], following: Iterator[Chunk]
+    ) -> Iterator[Chunk]:
+        """Look further ahead once half of it is used up, and say what follows then; where the chunk map itself is not in
+        memory, next time."""
         end = chunks[-1].stop
         if end - stop >= READ_AHEAD // 2 or end == ref.size:
-            return
-        with suppress(Cold, MimeiError):
-            more = _chunks_up_to(chunks_from(source, ref, end), stop + READ_AHEAD)
+            return following
+        try:
+            more = _chunks_up_to(following, stop + READ_AHEAD)
             source.ahead([chunk.blob for chunk in more])
             chunks += more
+        except (Cold, MimeiError):
+            following = chunks_from(source, ref, end)
         while chunks[0].stop < stop - READ_AHEAD:
             del chunks[0]
+        return following
 
 
 def write_all(sink: BlobSink, pieces: Iterable[bytes]) -> ContentRef:

@@ -350,6 +350,15 @@ def test_what_lies_side_by_side_is_asked_of_the_disk_in_one_go(store: Store, mon
     ]
 
 
+def test_asking_ahead_never_waits_for_the_header_of_a_pack(cold: Store) -> None:
+    name = cold.writer.put(noise(1000))
+    cold.commit()
+    reader = cold.resident()
+    reader.ahead([name])
+    with pytest.raises(Cold):
+        reader.get(name)
+
+
 def test_pieces_of_far_too_large_blobs_take_no_memory_for_all_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blobs, "MAX_WINDOW", 5000)
     data = [noise(3000, seed) for seed in range(4)]

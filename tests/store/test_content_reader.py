@@ -1,15 +1,18 @@
 """A reader's place in a content: what it finds and what it asks for ahead."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from random import Random
 
 import pytest
 from blake3 import blake3
 
+from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
 from mimeifs.store import chunker, content
 from mimeifs.store.chunker import ChunkSizes
 from mimeifs.store.content import ContentRef, chunks_from, write_all
-from mimeifs.store.interfaces import Buffer, MemoryBlobs, Part
+from mimeifs.store.interfaces import Buffer, Cold, MemoryBlobs, Part
 from mimeifs.store.parts import joined
 
 
@@ -54,6 +57,51 @@ def test_reading_on_asks_ahead_for_every_chunk_once(small: None, monkeypatch: py
     assert b"".join(found) == data
     assert sorted(blobs.asked) == sorted(set(blobs.asked))
     assert set(blobs.asked) >= set(chunk_ids(blobs, ref)[80:])
+
+
+class Troubled(Followed):
+    """Blobs that are refused by turns, by whatever error."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.random = Random(seed)
+
+    def trouble(self) -> None:
+        if self.random.random() < 0.15:
+            raise self.random.choice((Cold((BlobId(b""),)), IntegrityError("damaged"), RuntimeError("unforeseen")))
+
+    def get(self, blob: BlobId) -> bytes:
+        self.trouble()
+        return super().get(blob)
+
+    def ahead(self, ids: Iterable[BlobId]) -> None:
+        self.trouble()
+        super().ahead(ids)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_was_raised_the_next_reading_is_whole(small: None, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(content, "READ_AHEAD", 20_000)
+    blobs, data = Troubled(seed), noise(600_000)
+    ref = stored(blobs, data)
+    reader = content.Reader()
+    for offset in range(0, len(data), 5000):
+        while True:
+            with suppress(Cold, IntegrityError, RuntimeError):
+                assert bytes(reader.view(blobs, ref, offset, 5000)) == data[offset : offset + 5000]
+                break
+    assert len(blobs.asked) > 100
+
+
+def test_a_source_that_gives_too_little_is_damage(small: None) -> None:
+    class Short(Followed):
+        def view(self, parts: Sequence[Part]) -> Buffer:
+            return bytes(super().view(parts))[:-1]
+
+    blobs = Short()
+    ref = stored(blobs, noise(100_000))
+    with pytest.raises(IntegrityError, match="4999 bytes stand where 5000"):
+        content.Reader().view(blobs, ref, 0, 5000)
 
 
 def test_reading_here_and_there_asks_for_nothing_ahead(small: None) -> None:
