@@ -157,10 +157,11 @@ def _history(context: Context, arguments: Arguments) -> int:
 def _moments(services: "Services", name: bytes, path: bytes) -> list[HistoryLine]:
     """The distinct states of a path, newest first."""
     from mimeifs.api import finding, lines
+    from mimeifs.model.path_history import PathHistory
 
     mimei = finding.find(services, name).mimei
     names, before, found = lines.names_of_versions(services, mimei), False, []
-    for state in _comparing(services).history(mimei, path):
+    for state in PathHistory(services.live, services.versions).moments(mimei, path):
         change = REMOVED if state.entry is None else CHANGED if before else ADDED
         before = state.entry is not None
         version = state.version

@@ -182,16 +182,17 @@ class Live:
             return recent[table, key][1]
         return self.database.get(table, key)
 
-    def small_scan(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Rows as of now whose key begins with ``prefix``, ascending; the table must not change meanwhile."""
+    def small_scan(self, table: Table, prefix: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Rows as of now whose key begins with ``prefix``, ascending, from just behind key ``after``; the table must not
+        change meanwhile."""
         recent = {key: row[1] for (where, key), row in self._recent.items() if where is table and key.startswith(prefix)}
         if not recent:
-            yield from self.database.scan(table, prefix)
+            yield from self.database.scan(table, prefix, after)
             return
         merged = {**dict(self.database.scan(table, prefix)), **recent}
         for key in sorted(merged):
             value = merged[key]
-            if value is not None:
+            if value is not None and (after is None or key > after):
                 yield key, value
 
     def small_scan_back(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

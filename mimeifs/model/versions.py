@@ -76,6 +76,14 @@ class Versions:
             number, record = state.split_version(key)
             yield VersionInfo(mimei, number, record, state.decode_version(value))
 
+    def between(self, mimei: MimeiId, first: int, last: int) -> Iterator[VersionInfo]:
+        """Versions whose numbers lie between two, both included, lowest first; nothing may change meanwhile."""
+        for key, value in self._live.small_scan(Table.VERSIONS, mimei, state.version_key(mimei, first, RecordId(b""))):
+            number, record = state.split_version(key)
+            if number > last:
+                break
+            yield VersionInfo(mimei, number, record, state.decode_version(value))
+
     def last(self, mimei: MimeiId) -> VersionInfo | None:
         """The newest version: highest number, then lowest record."""
         found = None
