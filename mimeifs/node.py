@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -76,6 +76,7 @@ class Node:
         engine.blobs.pace = Pace(monotonic_ns)
         self._asked_ns = 0
         self._sync_event = trio.Event()
+        self.told: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         live = engine.live
         live.reserve = self._room.reserve
         live.spare = self._room.spare
@@ -113,9 +114,10 @@ class Node:
             await self._heard_event.wait()
 
     async def durable(self, call: Callable[[], T]) -> T:
-        """Carry out a call, and return when what it did is durable."""
+        """Carry out a call from elsewhere than the mount; return when what it did is durable and the kernel knows."""
         result = await self.carry(call)
         await self.sync()
+        await self.told()
         return result
 
     async def sync(self) -> None:
@@ -249,6 +251,7 @@ async def _serve(options: ServeOptions, keeper: socket.socket, syncer: socket.so
     root = await node.carry(lambda: engine.views.root)
     home = options.home.root
     mount = Mount(options.mount, options.mount_options, home, engine.live, engine.views.past, root, node)
+    node.told = mount.told
     gc.freeze()
     keep_freed_memory()
     try:

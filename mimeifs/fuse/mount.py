@@ -108,6 +108,7 @@ class Mount:
         """Answer requests until :meth:`end`, or until somebody unmounts."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._raise_read_ahead)
+            nursery.start_soon(self._operations.invalidations.run)
             await pyfuse3.main()
             nursery.cancel_scope.cancel()
 
@@ -121,6 +122,10 @@ class Mount:
                 Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))
         except OSError as error:
             log.info("read-ahead stays as it is: %s", error)
+
+    async def told(self) -> None:
+        """Return when the kernel has heard of every change that came from elsewhere so far."""
+        await self._operations.invalidations.told()
 
     def end(self) -> None:
         """Have :meth:`serve` return."""

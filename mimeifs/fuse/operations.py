@@ -25,6 +25,7 @@ from mimeifs.errors import MimeiError, NoAttributeError, NotFoundError, TooLarge
 from mimeifs.fuse import loop
 from mimeifs.fuse.attributes import Showing, check_space, drops_setgid, without_set_ids
 from mimeifs.fuse.errors import errno_of
+from mimeifs.fuse.invalidation import Invalidations
 from mimeifs.model import acl
 from mimeifs.model.facts import PREFIX, fact
 from mimeifs.model.inode import Inode
@@ -124,7 +125,9 @@ class Operations(pyfuse3.Operations):
         self.greeted = trio.Event()
         root.lookups += 1
         live.nodes[_ROOT] = root
-        live.invalidated = _invalidate
+        self.invalidations = Invalidations()
+        live.invalidated = self.invalidations.entry
+        live.outdated = self.invalidations.attributes
 
     def init(self) -> None:
         """The kernel has greeted; the reply follows."""
@@ -380,7 +383,9 @@ class Operations(pyfuse3.Operations):
         if start_id > len(names):
             raise FUSEError(errno.EINVAL)
         del names[start_id:]
-        node, rows = opened.node, opened.node.scan(names[-1] if names else b"")
+        # A restore gives the root of a present to another node of the same number.
+        node = self._live.nodes.get(opened.node.ino, opened.node)
+        rows = node.scan(names[-1] if names else b"")
         while (item := _next(rows, first=len(names) == start_id)) is not None:
             name, child = item
             if not pyfuse3.readdir_reply(token, name, self._shown(child, node, name), len(names) + 1):
@@ -486,7 +491,3 @@ def _next(rows: Iterator[Row], *, first: bool) -> Row | None:
 
 def _raise(wait: Later) -> Any:
     raise wait
-
-
-def _invalidate(parent: int, name: bytes) -> None:
-    pyfuse3.invalidate_entry_async(parent, name, ignore_enoent=True)

@@ -120,6 +120,7 @@ class Live:
         self._idle: OrderedDict[int, Node] = OrderedDict()
         self.resolve_link: Callable[[Inode], Node] = _itself
         self.invalidated: Callable[[int, bytes], None] = _nobody
+        self.outdated: Callable[[int], None] = _nobody_knows
 
     # Numbers
 
@@ -278,6 +279,11 @@ class Live:
         """Tell the surface that what it knows of this entry may be wrong."""
         self.invalidated(parent, name)
 
+    def outdate(self, node: "Node") -> None:
+        """Tell the surface, where it knows this node, that its attributes are others now."""
+        if node.lookups:
+            self.outdated(node.ino)
+
 
 def _last(database: Database, table: Table) -> int:
     for key, _ in database.scan_back(table, b""):
@@ -305,3 +311,7 @@ def _nobody_listens() -> None:
 
 def _nobody(_parent: int, _name: bytes) -> None:
     """Nobody caches names yet."""
+
+
+def _nobody_knows(_ino: int) -> None:
+    """There is no surface."""
