@@ -51,6 +51,11 @@ class Invalidations:
         while self._done < wanted:
             await self._heard.wait()
 
+    async def write_back(self, inos: frozenset[int]) -> None:
+        """Return when the kernel has written what it held of these inodes; it gives up what it had of their pages."""
+        batch: list[Callable[[], None]] = [partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(ino)) for ino in sorted(inos)]
+        await trio.to_thread.run_sync(self._tell, batch, abandon_on_cancel=True)
+
     async def run(self) -> None:
         """Tell the kernel until cancelled."""
         try:

@@ -12,6 +12,7 @@ more than the journal.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -121,6 +122,19 @@ class Live:
         self.resolve_link: Callable[[Inode], Node] = _itself
         self.invalidated: Callable[[int, bytes], None] = _nobody
         self.outdated: Callable[[int], None] = _nobody_knows
+        self.unwritten: Callable[[LiveTree], frozenset[int]] = _nothing
+        """Inodes of which a surface may hold bytes that a version must have."""
+        self.written: frozenset[int] = frozenset()
+        """Those of which it has just handed them over."""
+
+    @contextmanager
+    def has_written(self, inos: frozenset[int]) -> Iterator[None]:
+        """For one call of the model, the surface has just handed over what it held of these inodes."""
+        self.written = inos
+        try:
+            yield
+        finally:
+            self.written = frozenset()
 
     # Numbers
 
@@ -311,6 +325,11 @@ def _nobody_listens() -> None:
 
 def _nobody(_parent: int, _name: bytes) -> None:
     """Nobody caches names yet."""
+
+
+def _nothing(_tree: LiveTree) -> frozenset[int]:
+    """Surfaces hold nothing back."""
+    return frozenset()
 
 
 def _nobody_knows(_ino: int) -> None:

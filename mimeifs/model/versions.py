@@ -45,6 +45,18 @@ class Later(Exception):
         self.proceed = proceed
 
 
+class Unwritten(Exception):
+    """The surface holds bytes of these inodes that a version must have. Nothing was changed: have them written, say so in
+    ``Live.written``, and call again.
+
+    Not an error; only a surface whose kernel writes later (``-o writeback``) ever holds any.
+    """
+
+    def __init__(self, inos: frozenset[int]) -> None:
+        super().__init__(inos)
+        self.inos = inos
+
+
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
     """A version, as listings show it."""
@@ -159,8 +171,12 @@ class Versions:
     # Taking
 
     def backup(self, mimei: MimeiId, memo: str = "", label: str = "") -> VersionInfo:
-        """A version of the present. Returns ``last`` when nothing changed, else raises :class:`Later` for the new one."""
+        """A version of the present. Returns ``last`` when nothing changed, else raises :class:`Later` for the new one;
+        :class:`Unwritten` before anything else."""
         tree = self._mimeis.tree(mimei)
+        unwritten = self._live.unwritten(tree) - self._live.written
+        if unwritten:
+            raise Unwritten(unwritten)
         if label:
             self._check_free(mimei, label)
         newest = self.last(mimei)
@@ -235,4 +251,4 @@ class Versions:
         return self._live.append(b"".join(self.label_ops(mimei, RELEASE, version.record)))
 
 
-__all__ = ["Later", "VersionInfo", "Versions"]
+__all__ = ["Later", "Unwritten", "VersionInfo", "Versions"]
