@@ -132,10 +132,17 @@ def _sizes(line: ChangeLine) -> str:
 def _declare_history(parser: argparse.ArgumentParser) -> None:
     declare_name(parser)
     parser.add_argument("path", metavar="PATH", help="a path inside it")
+    parser.add_argument("--reindex", action="store_true", help="look at every version, and have the index made anew")
 
 
 def _history(context: Context, arguments: Arguments) -> int:
+    from mimeifs.api.requests import Reindex
+    from mimeifs.cli import gate
     from mimeifs.cli.reading import moment
+
+    if arguments.reindex:
+        with gate.opened(context.home) as way:
+            way.call(Reindex(raw(arguments.name)))
 
     columns: tuple[Column[HistoryLine], ...] = (
         Column("NUMBER", lambda line: number(line.version), ">", lambda _: Colour.YELLOW),

@@ -40,7 +40,7 @@ from mimeifs.store.journal import (
     retire,
     segments,
 )
-from mimeifs.store.operations import Call, Resize, Write
+from mimeifs.store.operations import Call, Clear, Resize, Write
 from mimeifs.store.operations import decode as decode_operations
 from mimeifs.store.overlay import FileRow, Overlay
 from mimeifs.store.packs import START, IndexRow, PackEnd
@@ -186,6 +186,8 @@ class Keeper:
                 else:
                     if isinstance(operation, Write | Resize):
                         self.edited[operation.file] = at
+                    elif type(operation) is Clear and operation.table == Table.HISTORY:
+                        self._gaps = None
                     overlay.apply(operation)
             at = following
         return at

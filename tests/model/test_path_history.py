@@ -13,6 +13,7 @@ from mimeifs.model.checking.findings import Fault
 from mimeifs.model.comparing import entry_at, split_path
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.path_history import Moment
+from mimeifs.store import operations
 from mimeifs.store.database import U64, Table
 from mimeifs.store.overlay import Overlay
 from tests.model.conftest import Local, open_local
@@ -190,6 +191,22 @@ def test_what_the_index_does_not_know_is_filled_in(local: Local, top: LiveDir, m
     assert [candidates(local, mimei, path) for path in (b"a", b"b", b"d/x", b"moved/z")] == [4, 1, 4, 2]
     for path in (b"a", b"b", b"d/x", b"d/e/y", b"still/z", b"moved/z"):
         assert indexed(local, mimei, path) == walked(local, mimei, path)
+
+
+def test_an_index_that_was_dropped_is_made_anew(local: Local, top: LiveDir) -> None:
+    mimei, keeper = top.tree.mimei, local.running.keeper
+    for count in range(3):
+        local.put(top, b"d/x", b"%d" % count)
+        local.backup(mimei)
+    while not keeper.knows_gaps:
+        keeper.index_some()
+    local.run(lambda: local.engine.live.append(operations.clear(Table.HISTORY, mimei)))
+    assert not keeper.knows_gaps
+    assert [moment.version.number for moment in indexed(local, mimei, b"d/x")] == [1, 2, 3]
+    while not keeper.knows_gaps:
+        keeper.index_some()
+    assert candidates(local, mimei, b"d/e/y") == 1
+    assert candidates(local, mimei, b"d/x") == 3
 
 
 def test_the_check_tells_what_the_index_misses(local: Local, top: LiveDir) -> None:

@@ -17,6 +17,7 @@ from mimeifs.store.database import U32, U64, Database, Table
 from mimeifs.store.interfaces import BlobSource
 
 _KEY_SIZE = ID_SIZE + 17
+_MISSED = "the index of histories does not know that it changed this path; `mimei history --reindex` has it made anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Histories:
                     continue
                 if missed is not None:
                     where = Where(f"version {number} of {_named(mimei)}", mimei, number, missed)
-                    yield Finding(Fault.WRONG, where, "the index of histories does not know that it changed this path")
+                    yield Finding(Fault.WRONG, where, _MISSED)
 
     def _missed(self, before: TreeRoot | None, after: TreeRoot, noted: set[bytes]) -> Iterator[bytes]:
         """Paths that differ and under none of whose digests that is noted."""
