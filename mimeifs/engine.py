@@ -29,6 +29,7 @@ from mimeifs.model.mimeis import Mimeis, Signer
 from mimeifs.model.names import WallTime
 from mimeifs.model.node import Who
 from mimeifs.model.orders import CallKind, News, Taken
+from mimeifs.model.path_history import PathHistory
 from mimeifs.model.references import References
 from mimeifs.model.transplant import Transplant
 from mimeifs.model.versions import Later, Versions
@@ -69,6 +70,7 @@ class Engine:
         self.versions = Versions(self.mimeis, local_to_ns)
         self.transplant = Transplant(self.live, self.mimeis, self.versions)
         self.comparing = Comparing(self.live, self.mimeis, self.versions)
+        self.history = PathHistory(self.live, self.versions)
         self.references = References(self.live, self.mimeis, self.versions)
         self.views = Views(self.live, self.mimeis, self.versions, key)
         self._taken: dict[int, Taken] = {}

@@ -1,8 +1,8 @@
 """The keeper process: :class:`mimeifs.model.keeper.Keeper` driven by what the node says.
 
 It replays at once when the node is waiting for a version or has got far ahead, else a moment after the first change;
-when nothing is asked, it seals files nobody has written to for a while. Told to end, it finishes what the journal
-holds first.
+when nothing is asked, it seals files nobody has written to for a while, and fills gaps of the index of histories. Told
+to end, it finishes what the journal holds first.
 """
 
 import logging
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 LAG_BYTES = 16 << 20
 LAG_SECONDS = 0.2
 IDLE_SECONDS = 2.0
+PAUSE_SECONDS = 0.05
 SEAL_BYTES = 64 << 20
 HOT_SEGMENTS = 48
 RETRY_SECONDS = 1.0
@@ -104,7 +105,7 @@ class _Work:
             if self._due():
                 self._replay()
             elif time.monotonic() - self._quiet > IDLE_SECONDS or self._crowded():
-                self._seal()
+                self._idle()
         except CapacityError as error:
             self._no_room(error)
 
@@ -118,7 +119,9 @@ class _Work:
             return RETRY_SECONDS
         if self._since:
             return max(0.0, self._since + LAG_SECONDS - time.monotonic())
-        return IDLE_SECONDS if self._keeper.edited else 60.0
+        if self._keeper.edited or self._keeper.knows_gaps:
+            return IDLE_SECONDS if self._keeper.edited else 60.0
+        return max(PAUSE_SECONDS, self._quiet + IDLE_SECONDS - time.monotonic())
 
     def _due(self) -> bool:
         lag = self._target - self._keeper.position
@@ -134,6 +137,12 @@ class _Work:
     def _crowded(self) -> bool:
         oldest = min(self._keeper.edited.values(), default=self._keeper.position)
         return self._keeper.position - oldest > HOT_SEGMENTS * SEGMENT_SIZE
+
+    def _idle(self) -> None:
+        if self._keeper.edited or self._keeper.knows_gaps:
+            self._seal()
+        else:
+            self._keeper.index_some()
 
     def _seal(self) -> None:
         before = self._keeper.position if self._crowded() else self._settled + 1

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from mimeifs.home import Home
 from mimeifs.ids import BlobId
 from mimeifs.messages import Announce, Go, Gone, Ready, Sync, Synced, Trouble, receive, receive_waiting, send
 from mimeifs.model.node import Who
-from mimeifs.model.versions import Later
+from mimeifs.model.versions import Later, Unwritten
 from mimeifs.store.database import open_database
 from mimeifs.store.interfaces import Cold
 from mimeifs.store.pace import Pace
@@ -76,6 +76,8 @@ class Node:
         engine.blobs.pace = Pace(monotonic_ns)
         self._asked_ns = 0
         self._sync_event = trio.Event()
+        self.told: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        self.write_back: Callable[[frozenset[int]], Awaitable[None]] = _writes_through
         live = engine.live
         live.reserve = self._room.reserve
         live.spare = self._room.spare
@@ -87,13 +89,20 @@ class Node:
     # Waiting on behalf of the model
 
     async def carry(self, call: Callable[[], T]) -> T:
-        """Carry out a model call: fetch what is cold off the loop, wait for what the keeper has to do."""
+        """Carry out a model call: fetch what is cold off the loop, wait for what the keeper has to do, and have the kernel hand
+        over first what a version must have."""
+        live, written = self.engine.live, frozenset[int]()
         while True:
             try:
-                return call()
+                with live.has_written(written):
+                    return call()
             except Cold as cold:
                 await self._fetch(cold.ids)
+            except Unwritten as unwritten:
+                await self.write_back(unwritten.inos)
+                written |= unwritten.inos
             except Later as later:
+                written = frozenset()
                 await self._replayed(later.at)
                 call = partial(later.proceed, self.engine.taken(later.at))
 
@@ -113,9 +122,10 @@ class Node:
             await self._heard_event.wait()
 
     async def durable(self, call: Callable[[], T]) -> T:
-        """Carry out a call, and return when what it did is durable."""
+        """Carry out a call from elsewhere than the mount; return when what it did is durable and the kernel knows."""
         result = await self.carry(call)
         await self.sync()
+        await self.told()
         return result
 
     async def sync(self) -> None:
@@ -219,6 +229,10 @@ class Node:
                 return
 
 
+async def _writes_through(_inos: frozenset[int]) -> None:
+    """Nothing is held back."""
+
+
 async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.socket, lifeline: int) -> None:
     """Mount and serve until asked to end, or until the supervisor, who has the other end of ``lifeline``, is gone."""
     asked = trio.Event()
@@ -249,6 +263,7 @@ async def _serve(options: ServeOptions, keeper: socket.socket, syncer: socket.so
     root = await node.carry(lambda: engine.views.root)
     home = options.home.root
     mount = Mount(options.mount, options.mount_options, home, engine.live, engine.views.past, root, node)
+    node.told, node.write_back = mount.told, mount.write_back
     gc.freeze()
     keep_freed_memory()
     try:

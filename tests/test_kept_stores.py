@@ -9,6 +9,7 @@ import pytest
 from mimeifs.clock import ManualClock
 from mimeifs.engine import LocalEngine
 from mimeifs.home import Home
+from mimeifs.store.database import Table
 from tests.data.stores.make import everything
 from tests.model.conftest import Local, Randomness
 
@@ -31,6 +32,21 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Local, dict[st
 def test_a_kept_store_shows_what_it_showed_and_has_no_fault(kept: tuple[Local, dict[str, dict[str, list[object]]]]) -> None:
     local, expected = kept
     assert everything(local) == expected
+    assert local.findings() == []
+    local.running.close()
+
+
+def test_the_histories_of_a_kept_store_are_the_same_by_index(kept: tuple[Local, dict[str, dict[str, list[object]]]]) -> None:
+    local, expected = kept
+    keeper = local.running.keeper
+    paths = {bytes.fromhex(path) for seen in expected.values() for path in seen}
+    pairs = [(mimei, path) for mimei, _ in local.engine.mimeis.all() for path in sorted(paths)]
+    before = [local.run(lambda pair=pair: local.engine.history.moments(*pair)) for pair in pairs]
+    assert any(before)
+    while not keeper.knows_gaps:
+        keeper.index_some()
+    assert [local.run(lambda pair=pair: local.engine.history.moments(*pair)) for pair in pairs] == before
+    assert list(local.running.database.scan(Table.HISTORY, b""))
     assert local.findings() == []
     local.running.close()
 

@@ -19,6 +19,7 @@ from mimeifs.model import records
 from mimeifs.model.entry import Link, View
 from mimeifs.model.names import RELEASE, check_label
 from mimeifs.model.versions import VersionInfo
+from mimeifs.store import operations
 from mimeifs.store.database import Table
 
 _VIEWS = {"all": View.ALL, "cur": View.CUR}
@@ -237,6 +238,13 @@ def settle(services: Services, _request: requests.Settle) -> requests.Settled:
     return stored(services, requests.Settled)
 
 
+def reindex(services: Services, request: requests.Reindex) -> requests.Settled:
+    """Have the index of a MiMei's histories made anew."""
+    mimei = finding.find(services, request.name).mimei
+    services.live.append(operations.clear(Table.HISTORY, mimei))
+    return stored(services, requests.Settled)
+
+
 HANDLERS: dict[type[requests.Request[Any]], Callable[[Services, Any], msgspec.Struct]] = {
     requests.Create: create,
     requests.List: listing.ls,
@@ -256,4 +264,5 @@ HANDLERS: dict[type[requests.Request[Any]], Callable[[Services, Any], msgspec.St
     requests.Fork: fork,
     requests.Split: split,
     requests.Settle: settle,
+    requests.Reindex: reindex,
 }

@@ -282,6 +282,12 @@ class Settle(Request[Settled], frozen=True, tag="settle"):
     """Wait until the store holds all that was done so far, for a process that is about to read it."""
 
 
+class Reindex(Request[Settled], frozen=True, tag="reindex"):
+    """Forget what the index of histories says of a MiMei; the keeper makes it anew when it has nothing else to do."""
+
+    name: bytes
+
+
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
     """Instead of a reply: the error's name in :mod:`mimeifs.api.errors`, and its message."""
 
@@ -308,6 +314,7 @@ AnyRequest = (
     | ChangeRef
     | ListRefs
     | Settle
+    | Reindex
 )
 AnyReply = Created | Mimeis | MimeiFacts | BackedUp | Versioned | Versions | Restored | Removed | Refs | Settled | Failure
 

@@ -132,10 +132,17 @@ def _sizes(line: ChangeLine) -> str:
 def _declare_history(parser: argparse.ArgumentParser) -> None:
     declare_name(parser)
     parser.add_argument("path", metavar="PATH", help="a path inside it")
+    parser.add_argument("--reindex", action="store_true", help="look at every version, and have the index made anew")
 
 
 def _history(context: Context, arguments: Arguments) -> int:
+    from mimeifs.api.requests import Reindex
+    from mimeifs.cli import gate
     from mimeifs.cli.reading import moment
+
+    if arguments.reindex:
+        with gate.opened(context.home) as way:
+            way.call(Reindex(raw(arguments.name)))
 
     columns: tuple[Column[HistoryLine], ...] = (
         Column("NUMBER", lambda line: number(line.version), ">", lambda _: Colour.YELLOW),
@@ -157,10 +164,11 @@ def _history(context: Context, arguments: Arguments) -> int:
 def _moments(services: "Services", name: bytes, path: bytes) -> list[HistoryLine]:
     """The distinct states of a path, newest first."""
     from mimeifs.api import finding, lines
+    from mimeifs.model.path_history import PathHistory
 
     mimei = finding.find(services, name).mimei
     names, before, found = lines.names_of_versions(services, mimei), False, []
-    for state in _comparing(services).history(mimei, path):
+    for state in PathHistory(services.live, services.versions).moments(mimei, path):
         change = REMOVED if state.entry is None else CHANGED if before else ADDED
         before = state.entry is not None
         version = state.version

@@ -33,21 +33,31 @@ _MAX_SOURCE = 1024
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """How to mount. ``passed`` goes to fusermount as it is (``ro``, ``noexec``, ``nosuid``...)."""
+    """How to mount. ``passed`` goes to fusermount as it is (``ro``, ``noexec``, ``nosuid``...); with ``writeback`` the kernel
+    may keep what programs write, and hand it over later."""
 
     allow_other: bool = False
     xattrs: bool = True
     passed: frozenset[str] = frozenset()
     showing: Showing = AS_STORED
+    writeback: bool = False
 
 
 _PASSED = frozenset(
     ("ro", "rw", "noexec", "exec", "nosuid", "suid", "nodev", "dev", "noatime", "sync", "dirsync", "auto_unmount")
 )
-_OWN = frozenset(("allow_other", "default_permissions", "noxattr", "xattr", "noacl", "acl"))
+_OWN = frozenset(("allow_other", "default_permissions", "noxattr", "xattr", "noacl", "acl", "writeback", "writethrough"))
 _NUMBERS = {"uid": (10, (1 << 32) - 2), "gid": (10, (1 << 32) - 2), "umask": (8, 0o777)}
 """Options with a number: its base, and the largest."""
-_OPPOSITES = {"ro": "rw", "exec": "noexec", "suid": "nosuid", "dev": "nodev", "xattr": "noxattr", "acl": "noacl"}
+_OPPOSITES = {
+    "ro": "rw",
+    "exec": "noexec",
+    "suid": "nosuid",
+    "dev": "nodev",
+    "xattr": "noxattr",
+    "acl": "noacl",
+    "writeback": "writethrough",
+}
 
 
 def parse_options(text: str, *, allow_other: bool = False) -> MountOptions:
@@ -71,7 +81,8 @@ def parse_options(text: str, *, allow_other: bool = False) -> MountOptions:
         raise InvalidError("the mount option acl goes with none of noxattr, uid=, gid= and umask=")
     acls = xattrs and as_stored and "noacl" not in words
     showing = Showing(acls, numbers.get("uid"), numbers.get("gid"), numbers.get("umask", 0))
-    return MountOptions(allow_other or "allow_other" in words, xattrs, frozenset(words & _PASSED), showing)
+    passed = frozenset(words & _PASSED)
+    return MountOptions(allow_other or "allow_other" in words, xattrs, passed, showing, "writeback" in words)
 
 
 def _number(key: str, value: str) -> int:
@@ -93,6 +104,7 @@ class Mount:
 
     def __init__(self, where: Path, options: MountOptions, home: Path, live: Live, past: Past, root: Node, rim: Rim) -> None:
         self._operations = Operations(live, past, root, rim, xattrs=options.xattrs, showing=options.showing)
+        self._operations.enable_writeback_cache = options.writeback
         self._where = where
         words = {f"fsname={source_of(home)}", "subtype=mimei", "default_permissions", *options.passed}
         if options.allow_other:
@@ -108,6 +120,7 @@ class Mount:
         """Answer requests until :meth:`end`, or until somebody unmounts."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._raise_read_ahead)
+            nursery.start_soon(self._operations.invalidations.run)
             await pyfuse3.main()
             nursery.cancel_scope.cancel()
 
@@ -121,6 +134,14 @@ class Mount:
                 Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))
         except OSError as error:
             log.info("read-ahead stays as it is: %s", error)
+
+    async def write_back(self, inos: frozenset[int]) -> None:
+        """Return when the kernel has written what it held of these inodes."""
+        await self._operations.invalidations.write_back(inos)
+
+    async def told(self) -> None:
+        """Return when the kernel has heard of every change that came from elsewhere so far."""
+        await self._operations.invalidations.told()
 
     def end(self) -> None:
         """Have :meth:`serve` return."""

@@ -25,13 +25,14 @@ from mimeifs.errors import MimeiError, NoAttributeError, NotFoundError, TooLarge
 from mimeifs.fuse import loop
 from mimeifs.fuse.attributes import Showing, check_space, drops_setgid, without_set_ids
 from mimeifs.fuse.errors import errno_of
+from mimeifs.fuse.invalidation import Invalidations
 from mimeifs.model import acl
 from mimeifs.model.facts import PREFIX, fact
 from mimeifs.model.inode import Inode
-from mimeifs.model.live import Live
+from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.node import Change, Handle, Node
 from mimeifs.model.past import PAST_BIT, Past, PastDir
-from mimeifs.model.versions import Later
+from mimeifs.model.versions import Later, Unwritten
 from mimeifs.store.interfaces import Cold
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def handler(
             return method(self, *args, **kwargs)
         except FUSEError:
             raise
-        except (Cold, Later) as wait:
+        except (Cold, Later, Unwritten) as wait:
             return cast(R, await self.slowly(wait, lambda: method(self, *args, **kwargs)))
         except MimeiError as error:
             raise FUSEError(self.explained(error)) from None
@@ -119,12 +120,16 @@ class Operations(pyfuse3.Operations):
         self._rim = rim
         self._xattrs = xattrs
         self._handles: dict[int, Handle | OpenDir] = {}
+        self._writing: dict[int, Inode] = {}
         self._next_handle = 1
         self._warned = "", 0.0
         self.greeted = trio.Event()
         root.lookups += 1
         live.nodes[_ROOT] = root
-        live.invalidated = _invalidate
+        self.invalidations = Invalidations()
+        live.invalidated = self.invalidations.entry
+        live.outdated = self.invalidations.attributes
+        live.unwritten = self._unwritten
 
     def init(self) -> None:
         """The kernel has greeted; the reply follows."""
@@ -134,7 +139,7 @@ class Operations(pyfuse3.Operations):
 
     # Waiting and failing
 
-    async def slowly(self, wait: Cold | Later, call: Callable[[], Any]) -> Any:
+    async def slowly(self, wait: Cold | Later | Unwritten, call: Callable[[], Any]) -> Any:
         """Finish a call that has to wait first."""
         try:
             if isinstance(wait, Later):
@@ -318,7 +323,18 @@ class Operations(pyfuse3.Operations):
         if flags & os.O_TRUNC:
             self._drop_capability(node)
             node.set(Change(size=0, mode=without_set_ids(node, ctx)))
-        return FileInfo(fh=cast(Any, self._handle(node.open(writing=writing))), keep_cache=True)
+        number = self._handle(node.open(writing=writing))
+        self._may_hold(node, number if writing else 0)
+        return FileInfo(fh=cast(Any, number), keep_cache=True)
+
+    def _may_hold(self, node: Node, number: int) -> None:
+        """The kernel may hold back what is written through this handle, until it is released."""
+        if number and self.enable_writeback_cache and isinstance(node, Inode):
+            self._writing[number] = node
+
+    def _unwritten(self, tree: LiveTree) -> frozenset[int]:
+        """See ``Live.unwritten``."""
+        return frozenset(node.ino for node in self._writing.values() if node.tree is tree and node.nlink)
 
     def _drop_capability(self, node: Node) -> None:
         """Contents change where the kernel does not see to it: no program keeps rights that were given to another one."""
@@ -331,6 +347,7 @@ class Operations(pyfuse3.Operations):
     ) -> tuple[FileInfo, EntryAttributes]:
         node = self._node(parent_inode).create(name, mode & 0o7777, self._showing.who(ctx))
         handle = self._handle(node.open(writing=True))
+        self._may_hold(node, handle)
         return FileInfo(fh=cast(Any, handle), keep_cache=True), self._entry(node)
 
     @handler
@@ -344,6 +361,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def release(self, fh: int) -> None:
+        self._writing.pop(fh, None)
         cast(Handle, self._handles.pop(fh)).close()
 
     async def fsync(self, fh: int, datasync: bool) -> None:
@@ -380,7 +398,9 @@ class Operations(pyfuse3.Operations):
         if start_id > len(names):
             raise FUSEError(errno.EINVAL)
         del names[start_id:]
-        node, rows = opened.node, opened.node.scan(names[-1] if names else b"")
+        # A restore gives the root of a present to another node of the same number.
+        node = self._live.nodes.get(opened.node.ino, opened.node)
+        rows = node.scan(names[-1] if names else b"")
         while (item := _next(rows, first=len(names) == start_id)) is not None:
             name, child = item
             if not pyfuse3.readdir_reply(token, name, self._shown(child, node, name), len(names) + 1):
@@ -486,7 +506,3 @@ def _next(rows: Iterator[Row], *, first: bool) -> Row | None:
 
 def _raise(wait: Later) -> Any:
     raise wait
-
-
-def _invalidate(parent: int, name: bytes) -> None:
-    pyfuse3.invalidate_entry_async(parent, name, ignore_enoent=True)

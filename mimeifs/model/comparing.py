@@ -1,4 +1,4 @@
-"""Comparing: what differs between two trees of a MiMei, its log, and the history of one path.
+"""Comparing: what differs between two trees of a MiMei, and its log.
 
 Reads only. Equal subtrees are skipped by their digests, so the cost is that of the difference; in the present, names
 are compared one by one in those directories alone that were changed since they were last sealed. A hard-linked file that
@@ -17,7 +17,7 @@ import msgspec
 
 from mimeifs.errors import NotFoundError
 from mimeifs.ids import BlobId, MimeiId, RecordId
-from mimeifs.model.entry import Entry, Kind, TreeRoot, decode, decode_linked, decode_tree, slim
+from mimeifs.model.entry import Entry, Kind, TreeRoot, decode, decode_linked, slim
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.live_dir import LiveDir
@@ -65,14 +65,6 @@ class LogLine:
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What a path was from a version on; None where it was not there."""
-
-    version: VersionInfo
-    entry: Entry | None
-
-
 class Comparing:
     """Comparisons of the MiMeis of one node."""
 
@@ -95,17 +87,6 @@ class Comparing:
             labels.setdefault(target, []).append(label)
         for version in self._versions.newest_first(mimei):
             yield LogLine(version, tuple(sorted(labels.get(version.record, ()))))
-
-    def history(self, mimei: MimeiId, path: bytes) -> Iterator[Moment]:
-        """The distinct states of a path, oldest first, each with the version that has it first."""
-        names = split_path(path)
-        steps = _Steps(self._live.blobs, names)
-        shown: Entry | None = None
-        for version in reversed(list(self._versions.newest_first(mimei))):
-            entry = steps.entry(version.root)
-            if entry != shown:
-                shown = entry
-                yield Moment(version, entry)
 
 
 def split_path(path: bytes) -> list[bytes]:
@@ -135,41 +116,6 @@ def resolved(blobs: BlobSource, links: BlobId, entry: Entry) -> Entry:
     if row is None:
         raise NotFoundError("a version names a hard-linked file that its link map does not hold")
     return decode_linked(row).entry
-
-
-class _Steps:
-    """The way down a path, remembered from version to version: where a digest is the one before, the rest is too."""
-
-    def __init__(self, blobs: BlobSource, names: list[bytes]) -> None:
-        self._blobs = blobs
-        self._names = names
-        self._root: BlobId | None = None
-        self._roots: list[BlobId] = []
-        self._links: BlobId | None = None
-        self._found: Entry | None = None
-
-    def entry(self, root: BlobId) -> Entry | None:
-        """The entry in the tree that ``root`` names."""
-        if root != self._root:
-            tree = decode_tree(self._blobs.get(root))
-            self._found = self._walk(tree)
-            self._root, self._links = root, tree.links
-        return self._found
-
-    def _walk(self, tree: TreeRoot) -> Entry | None:
-        entry, before, self._roots = tree.entry, self._roots, []
-        for depth, name in enumerate(self._names):
-            if entry.kind is not Kind.DIRECTORY:
-                return None
-            if depth < len(before) and before[depth] == entry.root and tree.links == self._links:
-                self._roots += before[depth:]
-                return self._found
-            self._roots.append(entry.root)
-            row = prolly.get(self._blobs, entry.root, name)
-            if row is None:
-                return None
-            entry = decode(row)
-        return resolved(self._blobs, tree.links, entry)
 
 
 # Two sides
@@ -369,4 +315,4 @@ def _attributes(entry: Entry) -> object:
     return entry.mode, entry.uid, entry.gid, entry.xattrs, entry.xattr_blob
 
 
-__all__ = ["Aspect", "Comparing", "Difference", "LogLine", "Moment", "compare", "entry_at", "split_path"]
+__all__ = ["Aspect", "Comparing", "Difference", "LogLine", "compare", "entry_at", "resolved", "split_path"]

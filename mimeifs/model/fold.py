@@ -16,6 +16,7 @@ import msgspec
 
 from mimeifs.ids import BlobId
 from mimeifs.model import state
+from mimeifs.model.changed_paths import Folded, of_fold
 from mimeifs.model.entry import (
     INLINE_XATTRS,
     Entry,
@@ -42,14 +43,18 @@ Seal = Callable[[FileRow, ExtentMap], ContentRef]
 
 @dataclass(slots=True)
 class Fold:
-    """One fold of one tree at journal position ``at``; ``seal(row, extents)`` stores a file's present content."""
+    """One fold of one tree at journal position ``at``; ``seal(row, extents)`` stores a file's present content.
+
+    ``met`` remembers what was changed, for the index of histories."""
 
     overlay: Overlay
     blobs: RecentNodes
     seal: Seal
     tree: int
     at: int
+    met: Folded = field(default_factory=Folded)
     _rows: dict[int, DirRow] = field(default_factory=dict)
+    _root: int = 0
 
     def run(self) -> tuple[BlobId, TreeRoot]:
         """Fold everything; returns the new version's root and what it says."""
@@ -57,6 +62,7 @@ class Fold:
         row = state.decode_tree(self.overlay.get(Table.TREES, state.tree_key(self.tree)) or b"")
         names = self._changed()
         links = names.pop(state.LINKS_DIR, set())
+        self._root, self.met.links_base = row.root, row.links
         for directory in self._deepest_first(names, row.root):
             self._fold_directory(directory, names[directory])
         row = self._fold_links(row, links)
@@ -65,6 +71,10 @@ class Fold:
         root = decode(self.overlay.get(Table.ENTRIES, state.entry_key(0, U64.pack(row.root))) or b"")
         tree = TreeRoot(self._slim(self._directory_entry(root)), row.links, row.linked_files, row.linked_bytes)
         return self.blobs.put(encode_tree(tree)), tree
+
+    def changed_since(self, before: TreeRoot | None) -> frozenset[bytes]:
+        """Which paths differ from ``before``, the version that this one follows, once it was run."""
+        return of_fold(before, self._root, self.met)
 
     def _changed(self) -> dict[int, set[bytes]]:
         names: dict[int, set[bytes]] = {}
@@ -98,21 +108,26 @@ class Fold:
         key = U64.pack(directory)
         row = self._row(directory)
         changes: list[tuple[bytes, bytes | None]] = []
+        coming: list[tuple[bytes, Entry | None, int]] = []
         tally = _Tally(row.totals.files, row.totals.size, row.totals.links)
         for name in sorted(name for name in names if name):
-            live = self.overlay.get(Table.ENTRIES, key + name)
-            if live is None:
+            data = self.overlay.get(Table.ENTRIES, key + name)
+            if data is None:
                 continue
-            entry = None if live == TOMBSTONE else self._sealed(directory, name, decode(live))
-            if entry is None:
+            live = None if data == TOMBSTONE else decode(data)
+            if live is None:
                 self.overlay.delete(Table.ENTRIES, key + name)
                 changes.append((name, None))
+                coming.append((name, None, 0))
             else:
+                entry = self._slim(self._sealed(directory, name, live))
                 tally.count(entry, 1)
-                changes.append((name, encode(self._slim(entry))))
+                changes.append((name, encode(entry)))
+                coming.append((name, entry, live.live if live.kind is Kind.DIRECTORY else 0))
         if not changes:
             return
-        base = prolly.apply(self.blobs, self.blobs, row.base, changes, lambda _, old: tally.count(decode(old), -1))
+        base = prolly.apply(self.blobs, self.blobs, row.base, changes, tally.gone)
+        self.met.note(directory, coming, tally.old)
         totals = Totals(tally.files, tally.size, row.totals.subdirs, tally.links)
         new = self._rows[directory] = DirRow(base, totals, row.mtime_ns, row.ctime_ns, row.subdirs)
         self.overlay.put(Table.DIRS, key, new.encode())
@@ -121,6 +136,7 @@ class Fold:
         row = self._rows.get(directory)
         if row is None:
             row = self._rows[directory] = decode_dir(self.overlay.get(Table.DIRS, U64.pack(directory)) or b"")
+            self.met.bases[directory] = row.base
         return row
 
     def _sealed(self, directory: int, name: bytes, entry: Entry) -> Entry:
@@ -177,6 +193,8 @@ class Fold:
                 inode = decode_linked(live)
                 new = LinkedInode(inode.nlink, self._slim(self._sealed_link(inode.entry, key)))
             old = prolly.get(self.blobs, row.links, link)
+            if old is not None:
+                self.met.links.append(U64.unpack(link)[0])
             for value, sign in ((None if old is None else decode_linked(old), -1), (new, 1)):
                 if value is not None and value.entry.kind is Kind.FILE:
                     files += sign
@@ -194,11 +212,17 @@ class Fold:
 
 @dataclass(slots=True)
 class _Tally:
-    """Totals being counted."""
+    """Totals being counted, and the entries that went."""
 
     files: int
     size: int
     links: int
+    old: dict[bytes, Entry] = field(default_factory=dict)
+
+    def gone(self, name: bytes, value: bytes) -> None:
+        """An entry was there and is replaced or removed."""
+        entry = self.old[name] = decode(value)
+        self.count(entry, -1)
 
     def count(self, entry: Entry, sign: int) -> None:
         """An entry has come (1) or gone (-1)."""

@@ -220,10 +220,12 @@ class Graft:
                 self.tree.linked[inode.link_id] = inode
         self.parent.changed(at, now, self._subdirs)
         live.invalidate(self.parent.ino, self.top)
+        live.outdate(self.parent)
 
     def _old_done(self, old: Inode, at: int) -> None:
         if old.nlink:
             old.touched, old.surface = at, None
+            self.tree.live.outdate(old)
             return
         if old.link_id:
             self.tree.linked.pop(old.link_id, None)

@@ -18,12 +18,15 @@ from functools import partial
 from typing import TypeVar
 
 from mimeifs.errors import IntegrityError, MimeiError
-from mimeifs.model import state
+from mimeifs.ids import MimeiId
+from mimeifs.model import path_index, state
+from mimeifs.model.entry import TreeRoot, decode_tree
 from mimeifs.model.fold import Fold, reap
 from mimeifs.model.identity import SigningKey
 from mimeifs.model.orders import CallKind, CutRequest, News, Taken, decode_cut, decode_prune, is_cut, outcome_key
 from mimeifs.model.pruning import prune
-from mimeifs.model.recording import Recorder, newest_version
+from mimeifs.model.recording import Recorder, newest_version, preceding
+from mimeifs.model.reindexing import Gap, fill, gaps
 from mimeifs.store import disk
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import U64, Database, MapGrown, Table
@@ -37,7 +40,7 @@ from mimeifs.store.journal import (
     retire,
     segments,
 )
-from mimeifs.store.operations import Call, Resize, Write
+from mimeifs.store.operations import Call, Clear, Resize, Write
 from mimeifs.store.operations import decode as decode_operations
 from mimeifs.store.overlay import FileRow, Overlay
 from mimeifs.store.packs import START, IndexRow, PackEnd
@@ -84,6 +87,7 @@ class Keeper:
         self._freed: dict[int, int] = {}
         self._first = True
         self._named: set[int] = set()
+        self._gaps: list[Gap] | None = None
         self.edited: dict[int, int] = {}
         self._helper = ThreadPoolExecutor(1)
 
@@ -182,6 +186,8 @@ class Keeper:
                 else:
                     if isinstance(operation, Write | Resize):
                         self.edited[operation.file] = at
+                    elif type(operation) is Clear and operation.table == Table.HISTORY:
+                        self._gaps = None
                     overlay.apply(operation)
             at = following
         return at
@@ -288,16 +294,28 @@ class Keeper:
                 batch.taken.append(_kept(overlay, failed))
 
     def _cut(self, overlay: Overlay, request: CutRequest, at: int) -> Taken:
-        root, tree = Fold(overlay, self._maps, self._seal, request.tree, at).run()
+        fold = Fold(overlay, self._maps, self._seal, request.tree, at)
+        root, tree = fold.run()
         recorder = Recorder(overlay, self._packs, self._device)
         newest = newest_version(overlay, request.mimei)
         if newest is not None and newest[2].root == root:
             number, record, _ = newest
         else:
+            changed = fold.changed_since(self._preceding(overlay, request.mimei))
             number, record = recorder.record_version(request, root, tree)
+            path_index.prepare(overlay)
+            path_index.note(overlay, request.mimei, number, changed)
         if request.label:
             recorder.record_label(request, record)
         return Taken(at, request.mimei, number, record, fresh=newest is None or newest[2].root != root)
+
+    def _preceding(self, overlay: Overlay, mimei: MimeiId) -> TreeRoot | None:
+        """The tree of the version that a new one follows; None also for a damaged one, which must not keep a new one away."""
+        row = preceding(overlay, mimei)
+        try:
+            return None if row is None else decode_tree(self._maps.get(row.root))
+        except MimeiError:
+            return None
 
     def _seal(self, row: FileRow, extents: ExtentMap) -> ContentRef:
         return seal(row, extents, self._journal, self._packs)
@@ -311,6 +329,24 @@ class Keeper:
         # The node may have heard of this position before the seal: only a later one says that it knows.
         self._collect(self.position + 1)
         return News(self.position, self._moved(moved))
+
+    @property
+    def knows_gaps(self) -> bool:
+        """Whether nothing is left for :meth:`index_some`."""
+        return self._gaps == []
+
+    def index_some(self) -> None:
+        """Note of a few versions that the index of histories does not know what they changed."""
+        if self._gaps is None:
+            self._gaps = gaps(self._database)
+        if self._gaps:
+            self._gaps[:1] = _insist(partial(self._fill, self._gaps[0]))
+
+    def _fill(self, gap: Gap) -> list[Gap]:
+        with self._transaction(None) as overlay:
+            path_index.prepare(overlay)
+            rest = fill(overlay, self._maps, gap)
+        return [] if rest is None else [rest]
 
     def _moved(self, moved: bool) -> bool:
         """Whether the news must say so. The first always does: a keeper that died may have moved bases and not said it."""

@@ -12,6 +12,7 @@ more than the journal.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -120,6 +121,20 @@ class Live:
         self._idle: OrderedDict[int, Node] = OrderedDict()
         self.resolve_link: Callable[[Inode], Node] = _itself
         self.invalidated: Callable[[int, bytes], None] = _nobody
+        self.outdated: Callable[[int], None] = _nobody_knows
+        self.unwritten: Callable[[LiveTree], frozenset[int]] = _nothing
+        """Inodes of which a surface may hold bytes that a version must have."""
+        self.written: frozenset[int] = frozenset()
+        """Those of which it has just handed them over."""
+
+    @contextmanager
+    def has_written(self, inos: frozenset[int]) -> Iterator[None]:
+        """For one call of the model, the surface has just handed over what it held of these inodes."""
+        self.written = inos
+        try:
+            yield
+        finally:
+            self.written = frozenset()
 
     # Numbers
 
@@ -182,16 +197,17 @@ class Live:
             return recent[table, key][1]
         return self.database.get(table, key)
 
-    def small_scan(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Rows as of now whose key begins with ``prefix``, ascending; the table must not change meanwhile."""
+    def small_scan(self, table: Table, prefix: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Rows as of now whose key begins with ``prefix``, ascending, from just behind key ``after``; the table must not
+        change meanwhile."""
         recent = {key: row[1] for (where, key), row in self._recent.items() if where is table and key.startswith(prefix)}
         if not recent:
-            yield from self.database.scan(table, prefix)
+            yield from self.database.scan(table, prefix, after)
             return
         merged = {**dict(self.database.scan(table, prefix)), **recent}
         for key in sorted(merged):
             value = merged[key]
-            if value is not None:
+            if value is not None and (after is None or key > after):
                 yield key, value
 
     def small_scan_back(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -277,6 +293,11 @@ class Live:
         """Tell the surface that what it knows of this entry may be wrong."""
         self.invalidated(parent, name)
 
+    def outdate(self, node: "Node") -> None:
+        """Tell the surface, where it knows this node, that its attributes are others now."""
+        if node.lookups:
+            self.outdated(node.ino)
+
 
 def _last(database: Database, table: Table) -> int:
     for key, _ in database.scan_back(table, b""):
@@ -304,3 +325,12 @@ def _nobody_listens() -> None:
 
 def _nobody(_parent: int, _name: bytes) -> None:
     """Nobody caches names yet."""
+
+
+def _nothing(_tree: LiveTree) -> frozenset[int]:
+    """Surfaces hold nothing back."""
+    return frozenset()
+
+
+def _nobody_knows(_ino: int) -> None:
+    """There is no surface."""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from mimeifs.errors import NotFoundError
 from mimeifs.ids import MimeiId
-from mimeifs.model.comparing import Comparing, Moment
-from mimeifs.model.entry import Kind, decode
+from mimeifs.model.entry import Entry, Kind, decode
 from mimeifs.model.inode import Inode
 from mimeifs.model.node import Node, check_name
+from mimeifs.model.path_history import PathHistory
 from mimeifs.model.versions import VersionInfo
 from mimeifs.model.virtual import VirtualDir
 from mimeifs.store import prolly
@@ -37,39 +37,39 @@ class HistoryDir(VirtualDir):
         self.mimei = mimei
         self.path = path
 
-    def _moments(self) -> list[Moment]:
-        comparing = Comparing(self.views.live, self.views.mimeis, self.views.versions)
-        return list(comparing.history(self.mimei, self.path))
+    @property
+    def _history(self) -> PathHistory:
+        return PathHistory(self.views.live, self.views.versions)
 
     def _name_of(self, version: VersionInfo) -> bytes:
         base = self.path.rpartition(b"/")[2]
         stem, dot, extension = base.rpartition(b".")
         return b"%0*d%s" % (DIGITS, version.number, dot + extension if stem else b"")
 
-    def _states(self, moments: list[Moment]) -> dict[bytes, VersionInfo]:
-        """The path's states as a file, by name."""
+    def _states(self) -> dict[bytes, VersionInfo]:
+        """The path's states as a file, by name; the root of a MiMei is none."""
         return {
             self._name_of(moment.version): moment.version
-            for moment in moments
-            if moment.entry is not None and moment.entry.kind is not Kind.DIRECTORY
+            for moment in (self._history.moments(self.mimei, self.path) if self.path else ())
+            if moment.entry is not None and not _is_directory(moment.entry)
         }
 
-    def _below(self, moments: list[Moment]) -> list[bytes]:
+    def _below(self) -> list[bytes]:
         """Names in the path's newest state as a directory."""
-        for moment in reversed(moments):
-            if moment.entry is not None and moment.entry.kind is Kind.DIRECTORY:
-                rows = prolly.scan(self.views.live.blobs, moment.entry.root)
-                return [name for name, value in rows if decode(value).kind is not Kind.LINK]
-        return []
+        newest = self._history.newest(self.mimei, self.path, _is_directory)
+        if newest is None:
+            return []
+        rows = prolly.scan(self.views.live.blobs, newest.root)
+        return [name for name, value in rows if decode(value).kind is not Kind.LINK]
 
     def lookup(self, name: bytes) -> Node:
         """See ``Node``."""
         check_name(name)
-        version = self._states(self._moments()).get(name)
+        version = self._states().get(name) if name[:DIGITS].isdigit() else None
         if version is not None:
             return self._state(version, name)
         child = self._child(name)
-        if not any(moment.entry is not None for moment in child._moments()):
+        if self._history.newest(self.mimei, child.path, lambda _entry: True) is None:
             raise NotFoundError("no version has anything of that name")
         return child
 
@@ -88,8 +88,11 @@ class HistoryDir(VirtualDir):
 
     def scan(self, after: bytes) -> Iterator[tuple[bytes, Node]]:
         """See ``Node``."""
-        moments = self._moments()
-        states = self._states(moments)
-        for name in sorted({*states, *self._below(moments)}):
+        states = self._states()
+        for name in sorted({*states, *self._below()}):
             if name > after:
                 yield name, self._state(states[name], name) if name in states else self._child(name)
+
+
+def _is_directory(entry: Entry) -> bool:
+    return entry.kind is Kind.DIRECTORY

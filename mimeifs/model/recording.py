@@ -76,6 +76,11 @@ def newest_version(overlay: Overlay, mimei: MimeiId) -> tuple[int, RecordId, sta
     return found
 
 
+def preceding(overlay: Overlay, mimei: MimeiId) -> state.VersionRow | None:
+    """The version behind which a new one takes its place: the last by number and record."""
+    return next((state.decode_version(value) for _, value in overlay.scan_back(Table.VERSIONS, mimei)), None)
+
+
 def version_row(overlay: Overlay, mimei: MimeiId, number: int, record: RecordId) -> state.VersionRow:
     """The row of one version."""
     return state.decode_version(overlay.get(Table.VERSIONS, state.version_key(mimei, number, record)) or b"")

@@ -1,7 +1,7 @@
 """What happens to a live directory whose place is taken by something else, with all that is below it.
 
-Only hard links, rows and what memory has are visited; the keeper prunes the rows. Open files stay as unlinked inodes with
-what they hold; everything else that the kernel may still know becomes a deleted file or an empty deleted directory. Not
+Only hard links, rows and what memory has are visited; the keeper prunes the rows. Files that somebody has open, mapped or
+found stay as unlinked inodes with what they hold; a directory that the kernel still knows becomes an empty deleted one. Not
 here: what takes the place (``grafting``, ``transplant``).
 
 Always true: collecting may raise (``Cold``) and changes nothing; from :meth:`Retiring.ops` to the append nothing raises.
@@ -10,6 +10,7 @@ Always true: collecting may raise (``Cold``) and changes nothing; from :meth:`Re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from mimeifs.errors import MimeiError
 from mimeifs.model import state
 from mimeifs.model.entry import Entry, Kind, decode
 from mimeifs.model.inode import Inode
@@ -39,21 +40,19 @@ class Retiring:
     def __init__(self, directory: LiveDir, others: Iterable[Inode]) -> None:
         self.directory = directory
         self._known = list({id(inode): inode for inode in chain(known_below(directory), others)}.values())
-        self._open = [inode for inode in self._known if isinstance(inode, LiveFile) and inode.handles]
-        for inode in self._open:
-            inode.refresh()
+        self._held = {inode: None for inode in self._known if isinstance(inode, LiveFile) and _is_had(inode)}
 
     @property
     def open_files(self) -> int:
         """How many files below are open."""
-        return len(self._open)
+        return sum(1 for inode in self._held if inode.handles)
 
     def ops(self, tree: int) -> list[bytes]:
-        """Operations that spare open files and drop all rows below, and those of hard links of ``tree`` unless that is 0."""
+        """Operations that spare files somebody has and drop all rows below, with those of hard links of ``tree`` if not 0."""
         number = self.directory.number
         ops: list[bytes] = []
         keep = []
-        for inode in self._open:
+        for inode in self._held:
             if inode.number and (tree or not inode.link_id):
                 keep.append(inode.number)
                 ops += inode.unlinked()
@@ -65,16 +64,31 @@ class Retiring:
         """Memory, once the frame of :meth:`ops` is at ``at``; hard-linked inodes go only with their ``tree``."""
         for inode in self._known:
             if tree or not inode.link_id:
-                if isinstance(inode, LiveFile) and inode.number and not inode.handles:
+                if isinstance(inode, LiveFile) and inode.number and inode not in self._held:
                     inode.dropped(at)
                 detach(inode, at)
         detach(self.directory, at)
+
+
+def _is_had(file: LiveFile) -> bool:
+    """Whether somebody has a file open, mapped or found, and it follows what is sealed. Damage hinders a restore only where
+    the file is open."""
+    try:
+        if file.handles or file.lookups:
+            file.refresh()
+            return True
+    except MimeiError:
+        if file.handles:
+            raise
+    return False
 
 
 def detach(inode: Inode, at: int) -> None:
     """Memory of an inode that lost its last name with the frame at ``at``."""
     live = inode.tree.live
     inode.nlink, inode.touched, inode.surface = 0, at, None
+    if inode.handles:
+        live.outdate(inode)
     if isinstance(inode, LiveDir):
         inode.empty_out()
     if not inode.lookups and not inode.handles and live.nodes.get(inode.ino) is inode:
@@ -101,6 +115,7 @@ class LinkLosses:
     def done(self, at: int) -> None:
         """Memory, once the frame is at ``at``."""
         for inode in self.inodes:
+            inode.tree.live.outdate(inode)
             if inode.nlink:
                 inode.touched, inode.surface = at, None
             else:

@@ -89,6 +89,7 @@ class Transplant:
         retiring.done(at, tree.number)
         for name in names:
             live.invalidate(root.ino, name)
+        live.outdate(root)
         tree.as_version = True
         return at
 

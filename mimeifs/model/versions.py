@@ -45,6 +45,18 @@ class Later(Exception):
         self.proceed = proceed
 
 
+class Unwritten(Exception):
+    """The surface holds bytes of these inodes that a version must have. Nothing was changed: have them written, say so in
+    ``Live.written``, and call again.
+
+    Not an error; only a surface whose kernel writes later (``-o writeback``) ever holds any.
+    """
+
+    def __init__(self, inos: frozenset[int]) -> None:
+        super().__init__(inos)
+        self.inos = inos
+
+
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
     """A version, as listings show it."""
@@ -74,6 +86,14 @@ class Versions:
         """Every version, highest number first; nothing may change meanwhile."""
         for key, value in self._live.small_scan_back(Table.VERSIONS, mimei):
             number, record = state.split_version(key)
+            yield VersionInfo(mimei, number, record, state.decode_version(value))
+
+    def between(self, mimei: MimeiId, first: int, last: int) -> Iterator[VersionInfo]:
+        """Versions whose numbers lie between two, both included, lowest first; nothing may change meanwhile."""
+        for key, value in self._live.small_scan(Table.VERSIONS, mimei, state.version_key(mimei, first, RecordId(b""))):
+            number, record = state.split_version(key)
+            if number > last:
+                break
             yield VersionInfo(mimei, number, record, state.decode_version(value))
 
     def last(self, mimei: MimeiId) -> VersionInfo | None:
@@ -151,8 +171,12 @@ class Versions:
     # Taking
 
     def backup(self, mimei: MimeiId, memo: str = "", label: str = "") -> VersionInfo:
-        """A version of the present. Returns ``last`` when nothing changed, else raises :class:`Later` for the new one."""
+        """A version of the present. Returns ``last`` when nothing changed, else raises :class:`Later` for the new one;
+        :class:`Unwritten` before anything else."""
         tree = self._mimeis.tree(mimei)
+        unwritten = self._live.unwritten(tree) - self._live.written
+        if unwritten:
+            raise Unwritten(unwritten)
         if label:
             self._check_free(mimei, label)
         newest = self.last(mimei)
@@ -227,4 +251,4 @@ class Versions:
         return self._live.append(b"".join(self.label_ops(mimei, RELEASE, version.record)))
 
 
-__all__ = ["Later", "VersionInfo", "Versions"]
+__all__ = ["Later", "Unwritten", "VersionInfo", "Versions"]

@@ -62,7 +62,7 @@ class Table(IntEnum):
     REFS = 14
     """Target MiMei ID, holder MiMei ID, version -> count."""
     HISTORY = 15
-    """MiMei ID, digest of a path, number -> what happened to it."""
+    """MiMei ID, numbers of versions -> which paths they changed."""
     SEGMENTS = 16
     """Segment number -> number of extents that point into it."""
     DELEGATIONS = 17
@@ -115,6 +115,20 @@ class Database:
     def scan_back(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows whose key begins with ``prefix``, descending."""
         return scan_back(self._read, self._tables[table], prefix)
+
+    def views(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, memoryview]]:
+        """As :meth:`scan`, or of something committed later; large values are not copied: each is good until the next."""
+        try:
+            reading = self._env.begin(buffers=True)
+        except lmdb.MapResizedError:  # The map may follow only where no transaction is open.
+            for key, value in self.scan(table, prefix):
+                yield key, memoryview(value)
+            return
+        with reading as transaction, transaction.cursor(db=self._tables[table]) as cursor:
+            found = cursor.set_range(prefix)
+            while found and (key := bytes(cursor.key())).startswith(prefix):
+                yield key, cursor.value()
+                found = cursor.next()
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -182,11 +196,22 @@ def scan(transaction: Transaction, handle: Any, prefix: bytes, after: bytes | No
 def scan_back(transaction: Transaction, handle: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Rows of one table whose key begins with ``prefix``, descending."""
     with transaction.cursor(db=handle) as cursor:
-        found = cursor.set_range(prefix + b"\xff" * 64)
-        found = cursor.prev() if found else cursor.last()
-        while found and cursor.key().startswith(prefix):
+        for _ in _back(cursor, prefix):
             yield cursor.item()
-            found = cursor.prev()
+
+
+def keys_back(transaction: Transaction, handle: Any, prefix: bytes) -> Iterator[bytes]:
+    """Their keys alone; no value is read."""
+    with transaction.cursor(db=handle) as cursor:
+        yield from _back(cursor, prefix)
+
+
+def _back(cursor: Any, prefix: bytes) -> Iterator[bytes]:
+    found = cursor.set_range(prefix + b"\xff" * 64)
+    found = cursor.prev() if found else cursor.last()
+    while found and (key := cursor.key()).startswith(prefix):
+        yield key
+        found = cursor.prev()
 
 
 def create_database(path: Path) -> None:

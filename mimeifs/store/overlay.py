@@ -20,7 +20,7 @@ import msgspec
 from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
 from mimeifs.store.content import EMPTY, ContentKind, ContentRef
-from mimeifs.store.database import U64, Database, Table, Transaction, scan, scan_back
+from mimeifs.store.database import U64, Database, Table, Transaction, keys_back, scan, scan_back
 from mimeifs.store.extents import ZEROS, Extent, ExtentMap, position, remainders
 from mimeifs.store.journal import SEGMENT_SIZE
 from mimeifs.store.operations import Call, Clear, Delete, DropFile, Operation, Put, Resize, TouchDir, TouchFile, Write
@@ -145,6 +145,10 @@ class Overlay:
     def scan_back(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows whose key begins with ``prefix``, descending."""
         return scan_back(self.transaction, self._database[table], prefix)
+
+    def keys_back(self, table: Table, prefix: bytes) -> Iterator[bytes]:
+        """Keys that begin with ``prefix``, descending; no value is read."""
+        return keys_back(self.transaction, self._database[table], prefix)
 
     def clear(self, table: Table, prefix: bytes) -> None:
         """Remove every row whose key begins with ``prefix``."""

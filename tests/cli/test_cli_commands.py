@@ -199,6 +199,9 @@ def test_a_life_of_versions(run: Run, home: Home) -> None:
         (2, "changed", 12),
         (1, "added", 3),
     ]
+    assert run("history", "drafts", "book/one.txt", "--reindex", "--json").json["versions"] == history
+    assert run("history", "drafts", "book/one.txt", "--json").json["versions"] == history
+    assert run("check").code == 0
 
 
 def test_a_version_is_published_and_labelled(run: Run, home: Home) -> None:

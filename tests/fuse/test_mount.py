@@ -308,6 +308,8 @@ def test_of_mount_options_that_contradict_each_other_the_last_counts() -> None:
     assert parse_options("rw,ro,uid=1,uid=2").showing.uid == 2
     assert parse_options("noxattr,xattr") == MountOptions()
     assert parse_options("noacl,acl") == MountOptions()
+    assert parse_options("writeback").writeback
+    assert parse_options("writeback,writethrough") == MountOptions()
 
 
 def test_owners_and_umask_are_numbers_and_leave_no_access_lists() -> None:

@@ -288,4 +288,4 @@ def test_progress_reaches_its_end(broken: Local) -> None:
     blobs.close()
     ends = {progress.stage: progress for progress in seen}
     assert all(end.done == end.total for end in ends.values())
-    assert list(ends) == ["packs", "versions", "presents"]
+    assert list(ends) == ["packs", "versions", "histories", "presents"]

@@ -1,4 +1,4 @@
-"""What differs between two trees, a MiMei's log, and the history of a path."""
+"""What differs between two trees, and a MiMei's log."""
 
 import random
 
@@ -136,38 +136,3 @@ def test_the_log_is_newest_first_with_labels(local: Local, top: LiveDir) -> None
     local.run(lambda: local.engine.versions.release(mimei, two))
     log = [(line.version.number, line.labels) for line in local.engine.comparing.log(mimei)]
     assert log == [(2, ("release",)), (1, ("begin", "first"))]
-
-
-def history(local: Local, top: LiveDir, path: bytes) -> list[tuple[int, int | None]]:
-    moments = local.run(lambda: list(local.engine.comparing.history(top.tree.mimei, path)))
-    return [(each.version.number, None if each.entry is None else each.entry.size) for each in moments]
-
-
-def test_the_history_of_a_path_has_each_state_once(local: Local, top: LiveDir) -> None:
-    mimei = top.tree.mimei
-    local.backup(mimei)
-    local.put(top, b"d/new", b"12")
-    local.backup(mimei)
-    local.put(top, b"b", b"elsewhere")
-    local.backup(mimei)
-    local.put(top, b"d/new", b"123")
-    local.backup(mimei)
-    directory, _ = local.above(top, b"d/new")
-    local.run(lambda: directory.unlink(b"new"))
-    local.backup(mimei)
-    local.put(top, b"d/new", b"1")
-    local.backup(mimei)
-    assert history(local, top, b"d/new") == [(2, 2), (4, 3), (5, None), (6, 1)]
-    assert [number for number, _ in history(local, top, b"/a")] == [1]
-    assert history(local, top, b"never/was") == []
-    assert [number for number, _ in history(local, top, b"")] == [1, 2, 3, 4, 5, 6]
-
-
-def test_the_history_of_a_hard_link_follows_its_content(local: Local, top: LiveDir) -> None:
-    mimei = top.tree.mimei
-    a = local.run(lambda: top.child(b"a"))
-    local.run(lambda: top.link(b"l", a))
-    local.backup(mimei)
-    local.put(top, b"a", b"22222222")
-    local.backup(mimei)
-    assert history(local, top, b"l") == [(1, 3), (2, 8)]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from mimeifs.model.checking.findings import Depth, Finding, Progress, Report, silent
+from mimeifs.model.checking.histories import Histories
 from mimeifs.model.checking.presents import Presents
 from mimeifs.model.checking.rows import check_extents, check_numbers
 from mimeifs.model.checking.signed import SignedRows
@@ -22,6 +23,7 @@ def check(
         yield from check_packs(database, blobs, storage, damaged, report)
     trees = Trees(database, blobs, frozenset(damaged))
     yield from SignedRows(database, blobs, trees, report).run()
+    yield from Histories(database, blobs, report).run()
     report(Progress("presents", 0, 1))
     yield from Presents(database, blobs, trees).run()
     yield from check_extents(database, storage)
