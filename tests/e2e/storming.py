@@ -6,6 +6,7 @@ the program, or what it works on, knows the two states that are allowed: with th
 when a step fails. Nothing here knows of mimeifs but ``.mimei``.
 """
 
+import errno
 import os
 import random
 import sys
@@ -39,6 +40,8 @@ def steps(draw: random.Random, tree: Tree, label: str) -> Iterator[Step]:
         files = sorted(path for path, content in tree.items() if content is not None)
         directories = ["", *sorted(path for path, content in tree.items() if content is None)]
         fresh = _below(draw.choice(directories), f"n{number}")
+        if fresh in tree:
+            continue  # It was made by an earlier storm, which counted from 0 as well.
         kind = draw.choice(_KINDS)
         if kind == "version":
             yield Step("version", f"{label}-{number}")
@@ -199,4 +202,4 @@ if __name__ == "__main__":
     try:
         storm(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
     except OSError as error:
-        print(error)
+        print(errno.errorcode[error.errno or 0])
