@@ -44,7 +44,7 @@ def steps(draw: random.Random, tree: Tree, label: str) -> Iterator[Step]:
             continue  # It was made by an earlier storm, which counted from 0 as well.
         kind = draw.choice(_KINDS)
         if kind == "version":
-            yield Step("version", f"{label}-{number}")
+            yield Step("version", f"v{label}-{number}")
         elif kind == "mkdir" and len(directories) < 8:
             yield Step("mkdir", fresh)
         elif kind == "move" and len(directories) > 1:
