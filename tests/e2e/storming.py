@@ -21,7 +21,8 @@ Seen = dict[str, bytes | None]
 
 MOST = 40
 LARGEST = 60_000
-"""One write of this size reaches a FUSE file system in one piece."""
+PAGE = 4096
+"""Where the kernel may divide a write (fuse(4)): a program that dies in it may leave the first part."""
 
 
 class Step(NamedTuple):
@@ -126,6 +127,16 @@ def apply(tree: Tree, step: Step) -> None:
         del content[step.at :]
 
 
+def cut_short(tree: Tree, step: Step) -> list[Step]:
+    """The step under way as what may be there of it, if anything: all, or of a write what lies before the end of a page."""
+    content = tree.get(step.path)
+    if content is None or step.what not in ("write", "append"):
+        return [step]
+    at = len(content) if step.what == "append" else step.at
+    ends = range(PAGE - at % PAGE, len(step.data), PAGE)
+    return [step, *(step._replace(data=step.data[:end]) for end in ends)]
+
+
 def _rename(tree: Tree, old: str, new: str) -> None:
     if tree[old] is not None and tree.get(new) is tree[old]:
         return  # Two names of one file: rename(2) does nothing.
@@ -138,10 +149,11 @@ def _open(path: Path, flags: int, step: Step) -> None:
     try:
         if step.what == "fsync":
             os.fsync(fd)
-        elif step.what == "append":
-            os.write(fd, step.data)
-        elif step.what == "write":
-            os.pwrite(fd, step.data, step.at)
+        elif step.data:
+            at = os.fstat(fd).st_size if step.what == "append" else step.at
+            written = os.write(fd, step.data) if step.what == "append" else os.pwrite(fd, step.data, at)
+            if written < len(step.data):
+                os.pwrite(fd, step.data[written:], at + written)
     finally:
         os.close(fd)
 
