@@ -96,7 +96,12 @@ class Node:
             except Cold as cold:
                 await self._fetch(cold.ids)
             except Later as later:
-                await self._replayed(later.at)
+                try:
+                    await self._replayed(later.at)
+                except MimeiError:
+                    with suppress(MimeiError):
+                        later.proceed(None)
+                    raise
                 call = partial(later.proceed, self.engine.taken(later.at))
 
     async def _fetch(self, ids: Sequence[BlobId]) -> None:
@@ -109,11 +114,13 @@ class Node:
             await trio.to_thread.run_sync(blobs.fetch, missing)
 
     async def _replayed(self, at: int) -> None:
-        """Return when the keeper has passed ``at``; raises ``IntegrityError`` when it never will."""
+        """Return when the keeper has passed ``at``; raises ``CapacityError`` or ``IntegrityError`` when it cannot now."""
         self._tell(urgent=True)
         while self.engine.live.position <= at:
             if self.engine.journal.broken:
                 raise IntegrityError(self.engine.journal.broken)
+            if self._room.refusing is not None:
+                raise type(self._room.refusing)(*self._room.refusing.args)
             await self._heard_event.wait()
 
     async def durable(self, call: Callable[[], T]) -> T:
@@ -199,6 +206,7 @@ class Node:
         elif isinstance(message, Trouble):
             kind = CapacityError if message.full else IntegrityError
             self._room.refusing = kind(message.reason) if message.reason else None
+            self._news()
         elif isinstance(message, Broken):
             self._break(message.reason)
         elif isinstance(message, Ready):
@@ -230,8 +238,11 @@ class Node:
         while self.engine.live.position < self.engine.journal.position and not self.engine.journal.broken:
             at = self.engine.journal.position
             with trio.move_on_after(30) as scope:
-                with suppress(IntegrityError):
+                try:
                     await self._replayed(at - 1)
+                except MimeiError as error:
+                    log.error("%s; what the journal holds is replayed at the next start", error)
+                    return
             if scope.cancelled_caught:
                 log.error("the keeper does not answer; what the journal holds is replayed at the next start")
                 return

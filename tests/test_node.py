@@ -143,6 +143,14 @@ async def test_trouble_of_the_keeper_says_whether_room_is_lacking_or_the_disk_fa
     local.local.engine.live.reserve(1)
 
 
+async def test_who_waits_for_a_version_is_told_when_the_keeper_has_no_room(local: Local) -> None:
+    local.write()
+    local.node._take(Trouble("no room", full=True))
+    with pytest.raises(CapacityError, match="no room"):
+        await local.node._replayed(local.local.engine.journal.position)
+    await local.node.drain()
+
+
 async def test_news_of_a_version_do_no_harm_to_a_node_whose_journal_is_broken(local: Local) -> None:
     local.node._take(Broken("the disk did not take the journal"))
     engine = local.local.engine
