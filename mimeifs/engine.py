@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from mimeifs.clock import Clock, Randomness
-from mimeifs.errors import CapacityError, ExistsError, ForbiddenError, IntegrityError
+from mimeifs.errors import ExistsError, ForbiddenError, IntegrityError, MimeiError
 from mimeifs.home import Home
 from mimeifs.ids import KeyId, MimeiId, show_key
 from mimeifs.model import records
@@ -87,8 +87,8 @@ class Engine:
             self.blobs.refresh()
         self.live.announced(news.position, moved=news.moved)
         for cut in news.folded:
-            # Without room the rows stay until a node starts; they are superfluous, not wrong.
-            with suppress(CapacityError):
+            # Where the journal takes nothing the rows stay until a node starts; they are superfluous, not wrong.
+            with suppress(MimeiError):
                 self.live.append(operations.call(CallKind.REAP, U64.pack(cut)))
 
     def taken(self, at: int) -> Taken | None:

@@ -2,7 +2,8 @@
 
 It replays at once when the node is waiting for a version or has got far ahead, else a moment after the first change;
 when nothing is asked, it seals files nobody has written to for a while, and fills gaps of the index of histories. Told
-to end, it finishes what the journal holds first.
+to end, it finishes what the journal holds first. A full or failing disk does not end it: the node is told, and it
+tries again.
 """
 
 import logging
@@ -11,9 +12,20 @@ import signal
 import socket
 import time
 
-from mimeifs.errors import CapacityError
+from mimeifs.errors import CapacityError, MimeiError
 from mimeifs.home import Home
-from mimeifs.messages import END_SIGNAL, Announce, Go, Gone, Ready, Trouble, ignore_group_signals, receive_waiting, send
+from mimeifs.messages import (
+    END_SIGNAL,
+    Announce,
+    Broken,
+    Go,
+    Gone,
+    Ready,
+    Trouble,
+    ignore_group_signals,
+    receive_waiting,
+    send,
+)
 from mimeifs.model.keeper import Keeper
 from mimeifs.model.orders import News
 from mimeifs.store.database import open_database
@@ -98,9 +110,13 @@ class _Work:
                     self._since = self._since or time.monotonic()
                     self._target = message.position
                 self._urgent = self._urgent or message.urgent
+            elif isinstance(message, Broken):
+                self._keeper.broken = message.reason
             elif isinstance(message, Gone):
                 self.alone = True
                 return
+        if self._keeper.broken:
+            return
         try:
             if self._due():
                 self._replay()
@@ -108,6 +124,8 @@ class _Work:
                 self._idle()
         except CapacityError as error:
             self._no_room(error)
+        except (MimeiError, OSError) as error:
+            self._failed(error)
 
     def _announce_again(self, heard: int) -> None:
         if self.unsure and heard < self._keeper.position:
@@ -115,6 +133,8 @@ class _Work:
         self.unsure = False
 
     def _patience(self) -> float:
+        if self._keeper.broken:
+            return 60.0
         if self._trouble:
             return RETRY_SECONDS
         if self._since:
@@ -152,22 +172,39 @@ class _Work:
             if news.moved:
                 self._tell(news)
         self._quiet = time.monotonic()
+        self._recovered()
 
     def _tell(self, news: News) -> None:
         send(self._end, Announce(news))
 
     def _no_room(self, error: CapacityError) -> None:
         """Give the ballast up and try again; while there is none left, the node refuses to grow."""
-        if drop_ballast(self._home.storage):
+        if self._dropped():
             log.warning("%s; the ballast is given up", error)
         elif not self._trouble:
             log.error("%s; the mount refuses writes until there is room", error)
-            send(self._end, Trouble(str(error)))
+            send(self._end, Trouble(str(error), full=True))
+            self._trouble = True
+
+    def _dropped(self) -> bool:
+        try:
+            return drop_ballast(self._home.storage)
+        except OSError:
+            return False
+
+    def _failed(self, error: MimeiError | OSError) -> None:
+        """The disk fails: what was committed stays, and nothing may grow until a commit succeeds again."""
+        if self._keeper.broken:
+            log.error("%s", error)
+            send(self._end, Broken(self._keeper.broken))
+        elif not self._trouble:
+            log.error("%s; the mount refuses writes until that is mended", error)
+            send(self._end, Trouble(str(error), full=False))
             self._trouble = True
 
     def _recovered(self) -> None:
         if self._trouble:
-            send(self._end, Trouble(""))
+            send(self._end, Trouble("", full=False))
             self._trouble = False
             fill_ballast(self._home.storage)
 
@@ -178,5 +215,5 @@ class _Work:
             while before != self._keeper.position:
                 before = self._keeper.position
                 self._keeper.advance(None)
-        except CapacityError as error:
+        except (MimeiError, OSError) as error:
             log.error("%s; the rest of the journal is replayed at the next start", error)

@@ -41,7 +41,16 @@ class Announce(msgspec.Struct, frozen=True, array_like=True, tag="news"):
 
 
 class Trouble(msgspec.Struct, frozen=True, array_like=True, tag="trouble"):
-    """Keeper to node: nothing more can be committed until ``reason`` is gone; "" when it is."""
+    """Keeper to node: nothing more can be committed until ``reason`` is gone; "" when it is. ``full`` when it is for lack of
+    room, else the disk fails."""
+
+    reason: str
+    full: bool
+
+
+class Broken(msgspec.Struct, frozen=True, array_like=True, tag="broken"):
+    """Keeper to node, and node to keeper: a sync of the journal has failed, for ``reason``; nothing more is appended to it or
+    committed from it until both start again."""
 
     reason: str
 
@@ -63,7 +72,7 @@ class Gone(msgspec.Struct, frozen=True, array_like=True, tag="gone"):
     """Never sent: the other side and the supervisor, who held it for a successor, are both gone."""
 
 
-Message = Ready | Go | Announce | Trouble | Sync | Synced
+Message = Ready | Go | Announce | Trouble | Broken | Sync | Synced
 encode = msgspec.msgpack.encode
 decode = msgspec.msgpack.Decoder(Message).decode
 

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,15 +25,16 @@ from mimeifs.api import server as api
 from mimeifs.api.services import services_of
 from mimeifs.clock import SystemClock, SystemRandomness
 from mimeifs.engine import Engine, check_device
-from mimeifs.errors import IntegrityError, MimeiError, PeerError
+from mimeifs.errors import CapacityError, IntegrityError, MimeiError, PeerError
 from mimeifs.fuse.mount import Mount, MountOptions
 from mimeifs.home import Home
 from mimeifs.ids import BlobId
-from mimeifs.messages import Announce, Go, Gone, Ready, Sync, Synced, Trouble, receive, receive_waiting, send
+from mimeifs.messages import Announce, Broken, Go, Gone, Ready, Sync, Synced, Trouble, receive, receive_waiting, send
 from mimeifs.model.node import Who
 from mimeifs.model.versions import Later, Unwritten
 from mimeifs.store.database import open_database
 from mimeifs.store.interfaces import Cold
+from mimeifs.store.journal import lost
 from mimeifs.store.pace import Pace
 from mimeifs.store.room import Room
 from mimeifs.syncer import Syncing
@@ -103,7 +105,12 @@ class Node:
                 written |= unwritten.inos
             except Later as later:
                 written = frozenset()
-                await self._replayed(later.at)
+                try:
+                    await self._replayed(later.at)
+                except MimeiError:
+                    with suppress(MimeiError):
+                        later.proceed(None)
+                    raise
                 call = partial(later.proceed, self.engine.taken(later.at))
 
     async def _fetch(self, ids: Sequence[BlobId]) -> None:
@@ -116,9 +123,13 @@ class Node:
             await trio.to_thread.run_sync(blobs.fetch, missing)
 
     async def _replayed(self, at: int) -> None:
-        """Return when the keeper has passed ``at``."""
+        """Return when the keeper has passed ``at``; raises ``CapacityError`` or ``IntegrityError`` when it cannot now."""
         self._tell(urgent=True)
         while self.engine.live.position <= at:
+            if self.engine.journal.broken:
+                raise IntegrityError(self.engine.journal.broken)
+            if self._room.refusing is not None:
+                raise type(self._room.refusing)(*self._room.refusing.args)
             await self._heard_event.wait()
 
     async def durable(self, call: Callable[[], T]) -> T:
@@ -171,18 +182,19 @@ class Node:
     def _take_synced(self, message: Synced) -> None:
         self._sync_pace.took(self._asked_ns)
         if message.errno:
-            self._break(message.errno)
+            self._break(lost(message.errno))
+            send(self._keeper, Broken(self.engine.journal.broken))
         else:
             self._synced = max(self._synced, message.position)
 
-    def _break(self, number: int) -> None:
-        """A sync has failed. The kernel forgets the pages that it could not write, so a second one would succeed without them:
-        nothing more is taken into this journal, and what is durable is found again at the next start."""
-        self.engine.journal.broken = (
-            f"the disk did not take the journal ({os.strerror(number)}): nothing written since the last fsync is certain to be"
-            " kept; look after the disk, then unmount and mount again"
-        )
-        log.error("%s", self.engine.journal.broken)
+    def _break(self, reason: str) -> None:
+        """A sync has failed, here or in the keeper (see :func:`~mimeifs.store.journal.lost`): tell all who wait."""
+        if not self.engine.journal.broken:
+            self.engine.journal.broken = reason
+            log.error("%s", reason)
+        self._sync_event.set()
+        self._sync_event = trio.Event()
+        self._news()
 
     async def hear_keeper(self) -> None:
         """Take in the keeper's news."""
@@ -191,19 +203,32 @@ class Node:
             for message in receive_waiting(self._keeper):
                 if isinstance(message, Gone):
                     return
-                self._take(message)
+                try:
+                    self._take(message)
+                except Exception:
+                    log.exception("unforeseen error in what the keeper has told")
             self._tell(urgent=False)
 
     def _take(self, message: object) -> None:
         if isinstance(message, Announce):
             self.engine.heard(message.news)
-            self._heard_event.set()
-            self._heard_event = trio.Event()
+            self._news()
         elif isinstance(message, Trouble):
-            self._room.refusing = message.reason
+            kind = CapacityError if message.full else IntegrityError
+            self._room.refusing = kind(message.reason) if message.reason else None
+            self._news()
+        elif isinstance(message, Broken):
+            self._break(message.reason)
         elif isinstance(message, Ready):
             log.warning("the keeper was replaced")
+            if self.engine.journal.broken:
+                send(self._keeper, Broken(self.engine.journal.broken))
             self._tell(urgent=True)
+
+    def _news(self) -> None:
+        """Wake those who wait for the keeper."""
+        self._heard_event.set()
+        self._heard_event = trio.Event()
 
     def _tell(self, *, urgent: bool) -> None:
         send(self._keeper, Go(self.engine.journal.position, self.engine.live.position, urgent))
@@ -220,10 +245,14 @@ class Node:
 
     async def drain(self) -> None:
         """Return when everything appended is in LMDB."""
-        while self.engine.live.position < self.engine.journal.position:
+        while self.engine.live.position < self.engine.journal.position and not self.engine.journal.broken:
             at = self.engine.journal.position
             with trio.move_on_after(30) as scope:
-                await self._replayed(at - 1)
+                try:
+                    await self._replayed(at - 1)
+                except MimeiError as error:
+                    log.error("%s; what the journal holds is replayed at the next start", error)
+                    return
             if scope.cancelled_caught:
                 log.error("the keeper does not answer; what the journal holds is replayed at the next start")
                 return

@@ -11,10 +11,11 @@ import trio.testing
 
 from mimeifs.clock import CountingRandomness, ManualClock
 from mimeifs.engine import LocalEngine, create_home
-from mimeifs.errors import IntegrityError
+from mimeifs.errors import CapacityError, IntegrityError
 from mimeifs.home import Home
-from mimeifs.messages import Sync, Synced, pair, receive_waiting, send
+from mimeifs.messages import Announce, Broken, Go, Ready, Sync, Synced, Trouble, pair, receive_waiting, send
 from mimeifs.model.node import Who
+from mimeifs.model.orders import News
 from mimeifs.node import Node
 
 WHO = Who(1000, 100)
@@ -91,6 +92,70 @@ async def test_a_failed_sync_breaks_the_journal_for_good(local: Local, monkeypat
         await local.node.sync()
     with pytest.raises(IntegrityError, match="did not take the journal"):
         local.write()
+
+
+async def test_a_sync_that_failed_here_is_told_to_the_keeper_and_to_each_successor(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.write()
+
+    def failing(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", failing)
+        with pytest.raises(IntegrityError):
+            await local.node.sync()
+    assert [type(each) for each in receive_waiting(local.keeper)] == [Broken]
+    local.node._take(Ready(0))
+    assert [type(each) for each in receive_waiting(local.keeper)] == [Broken, Go]
+
+
+async def test_a_sync_that_failed_in_the_keeper_ends_all_waiting_and_appending(local: Local) -> None:
+    local.write()
+    at = local.local.engine.journal.position
+    failures: list[IntegrityError] = []
+
+    async def wait() -> None:
+        try:
+            await local.node._replayed(at)
+        except IntegrityError as error:
+            failures.append(error)
+
+    async with trio.open_nursery() as waiting:
+        waiting.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        local.node._take(Broken("the disk did not take the journal"))
+    assert len(failures) == 1
+    with pytest.raises(IntegrityError, match="did not take the journal"):
+        local.write()
+    with pytest.raises(IntegrityError, match="did not take the journal"):
+        await local.node.sync()
+    await local.node.drain()
+
+
+async def test_trouble_of_the_keeper_says_whether_room_is_lacking_or_the_disk_fails(local: Local) -> None:
+    for full, kind in ((True, CapacityError), (False, IntegrityError)):
+        local.node._take(Trouble("what it is", full=full))
+        with pytest.raises(kind, match="what it is"):
+            local.local.engine.live.reserve(1)
+    local.node._take(Trouble("", full=False))
+    local.local.engine.live.reserve(1)
+
+
+async def test_who_waits_for_a_version_is_told_when_the_keeper_has_no_room(local: Local) -> None:
+    local.write()
+    local.node._take(Trouble("no room", full=True))
+    with pytest.raises(CapacityError, match="no room"):
+        await local.node._replayed(local.local.engine.journal.position)
+    await local.node.drain()
+
+
+async def test_news_of_a_version_do_no_harm_to_a_node_whose_journal_is_broken(local: Local) -> None:
+    local.node._take(Broken("the disk did not take the journal"))
+    engine = local.local.engine
+    local.node._take(Announce(News(engine.live.position, moved=True, folded=(engine.live.position,))))
+    assert engine.live.generation == 2
 
 
 async def test_what_was_durable_before_a_failure_stays_so(local: Local) -> None:

@@ -128,8 +128,8 @@ class Mount:
         """Let the kernel read 1 MiB ahead, once its first request has set its own limit; only root may; it is only speed."""
         await self._operations.greeted.wait()
         await trio.sleep(GREETING_SECONDS)
-        device = mounted_device(self._where)
         try:
+            device = mounted_device(self._where)
             if device:
                 Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))
         except OSError as error:

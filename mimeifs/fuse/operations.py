@@ -160,16 +160,22 @@ class Operations(pyfuse3.Operations):
         return number
 
     def _warn(self, message: str) -> None:
-        """Log a message, unless the one before was the same and hardly a moment ago: a program that tries again and again
-        must not fill the disk with it."""
-        before, now = self._warned, monotonic()
-        if message != before[0] or now - before[1] >= QUIET_SECONDS:
-            self._warned = message, now
+        if self._is_news(message):
             log.warning("%s", message)
 
+    def _is_news(self, message: str) -> bool:
+        """Whether to log a message: not if the one before was the same and hardly a moment ago, since a program that tries
+        again and again must not fill the disk with it."""
+        before, now = self._warned, monotonic()
+        if message == before[0] and now - before[1] < QUIET_SECONDS:
+            return False
+        self._warned = message, now
+        return True
+
     def unforeseen(self, what: str, error: Exception) -> FUSEError:
-        """An error nobody foresaw: logged with its cause, EIO for the caller; the mount goes on."""
-        log.error("unforeseen error in %s", what, exc_info=error)
+        """An error nobody foresaw: logged once with its cause, EIO for the caller; the mount goes on."""
+        if self._is_news(f"{what}: {error!r}"):
+            log.error("unforeseen error in %s", what, exc_info=error)
         return FUSEError(errno.EIO)
 
     # Nodes
@@ -242,14 +248,20 @@ class Operations(pyfuse3.Operations):
 
     async def forget(self, inode_list: Any) -> None:
         for ino, count in inode_list:
-            if ino & PAST_BIT:
-                self._past.release(ino, count)
-            else:
-                node = self._live.nodes.get(ino)
-                if node is not None and ino != _ROOT:
-                    node.lookups -= count
-                    if node.lookups <= 0:
-                        self._live.forgotten(node)
+            try:
+                self._forget(ino, count)
+            except Exception as error:  # noqa: BLE001  # Nobody waits for an answer, and the others are to be forgotten too.
+                self.unforeseen("forget", error)
+
+    def _forget(self, ino: int, count: int) -> None:
+        if ino & PAST_BIT:
+            self._past.release(ino, count)
+            return
+        node = self._live.nodes.get(ino)
+        if node is not None and ino != _ROOT:
+            node.lookups -= count
+            if node.lookups <= 0:
+                self._live.forgotten(node)
 
     @handler
     def setattr(
@@ -498,7 +510,7 @@ def _next(rows: Iterator[Row], *, first: bool) -> Row | None:
     """The next row, or ``None`` at the end. Trouble behind the first only ends this reply; the kernel comes back."""
     try:
         return next(rows, None)
-    except (Cold, MimeiError):
+    except Exception:
         if first:
             raise
         return None

@@ -7,12 +7,14 @@ same replay from the position that the last transaction holds.
 Always true: a transaction that holds position P holds everything before P and nothing behind; journal bytes and blobs
 are synced before a transaction that points to them commits; a segment is freed only when nothing in LMDB points
 into it and the node has heard so. Failure: a commit that finds no room raises ``CapacityError`` and leaves the last
-one; a version that cannot be taken is reported and its changes stay for the next.
+one, as does a disk that fails with ``IntegrityError``; a version that cannot be taken is reported and its changes stay for
+the next. After a sync of the journal that failed, nothing is committed any more.
 """
 
+import errno
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -36,7 +38,9 @@ from mimeifs.store.journal import (
     SEGMENT_SIZE,
     JournalReader,
     begun,
+    doubt,
     frame_key,
+    lost,
     retire,
     segments,
 )
@@ -89,6 +93,9 @@ class Keeper:
         self._named: set[int] = set()
         self._gaps: list[Gap] | None = None
         self.edited: dict[int, int] = {}
+        self.broken = ""
+        """Why nothing may be committed any more: a sync of the journal has failed, and a second one would succeed without what
+        the first one lost."""
         self._helper = ThreadPoolExecutor(1)
 
     def _lookup(self, digest: bytes) -> IndexRow | None:
@@ -102,6 +109,9 @@ class Keeper:
 
         Raises ``CapacityError`` when there is no room even for that.
         """
+        for number in segments(self._storage.journal):
+            if number >= self.position // SEGMENT_SIZE:
+                doubt(self._storage.journal, number)
         before = -1
         while before != self.position:
             before = self.position
@@ -195,6 +205,8 @@ class Keeper:
     @contextmanager
     def _transaction(self, position: int | None) -> Iterator[Overlay]:
         """One LMDB transaction; at its end everything it points to is durable, then it is. Undone by an exception."""
+        if self.broken:
+            raise IntegrityError(self.broken)
         start = self.position
         try:
             with self._database.write() as transaction:
@@ -203,7 +215,7 @@ class Keeper:
                 unsynced = self._journal_since(start)
                 if position is not None:
                     self.position = position
-                with self._beside(partial(_sync_all, unsynced)):
+                with self._beside(partial(self._sync_journal, unsynced)):
                     self._packs.sync()
                 for digest, row in self._packs.take_rows():
                     overlay.put(Table.BLOBS, digest, row)
@@ -224,9 +236,24 @@ class Keeper:
         numbers = range(start // SEGMENT_SIZE, (self.position - HEADER_SIZE - 1) // SEGMENT_SIZE + 1)
         for number in numbers:
             if number not in self._named:
-                disk.sync_directory(self._storage.journal)
+                with self._or_broken():
+                    disk.sync_directory(self._storage.journal)
                 self._named.add(number)
         return [self._journal.fd(number) for number in numbers]
+
+    def _sync_journal(self, fds: list[int]) -> None:
+        with self._or_broken():
+            for fd in fds:
+                disk.sync(fd)
+
+    @contextmanager
+    def _or_broken(self) -> Iterator[None]:
+        """A sync that fails ends all commits of this keeper: nothing that rests on it may be made durable."""
+        try:
+            yield
+        except OSError as error:
+            self.broken = lost(error.errno or errno.EIO)
+            raise IntegrityError(self.broken) from error
 
     @contextmanager
     def _beside(self, work: Callable[[], None]) -> Iterator[None]:
@@ -249,10 +276,11 @@ class Keeper:
     def acknowledged(self, position: int) -> None:
         """The node has heard of everything up to ``position`` and reads no extent that was dropped before."""
         for number in [number for number, at in self._freed.items() if at <= position]:
-            del self._freed[number]
             self._journal.forget(number)
             self._named.discard(number)
-            retire(self._storage.journal, number)
+            with suppress(OSError):  # It is superfluous, not wrong, and tried again.
+                retire(self._storage.journal, number)
+                del self._freed[number]
 
     # Calls
 
@@ -361,9 +389,10 @@ class Keeper:
                 done.append(number)
                 row = overlay.file(number)
                 if row is not None:
-                    overlay.rebase(number, row, self._seal(row, overlay.extents(number)), row.folded)
+                    with suppress(IntegrityError):  # A damaged file stays as it is, and holds up no other.
+                        overlay.rebase(number, row, self._seal(row, overlay.extents(number)), row.folded)
+                        moved = True
                     budget -= row.size
-                    moved = True
                 if budget <= 0:
                     break
         for number in done:
@@ -381,11 +410,6 @@ def _kept(overlay: Overlay, taken: Taken) -> Taken:
     """``taken``, kept for a node that does not hear of it."""
     overlay.put(Table.META, outcome_key(taken.mimei), state.encode(taken))
     return taken
-
-
-def _sync_all(fds: list[int]) -> None:
-    for fd in fds:
-        disk.sync(fd)
 
 
 def _insist(work: Callable[[], T]) -> T:

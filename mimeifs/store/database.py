@@ -134,7 +134,8 @@ class Database:
     def write(self) -> Iterator[Transaction]:
         """A write transaction: committed and durable at the end of the block, undone by an exception.
 
-        Raises ``CapacityError``, and :class:`MapGrown` when it was larger than what :meth:`_grow` keeps free.
+        Raises ``CapacityError``, ``IntegrityError`` when the disk fails, and :class:`MapGrown` when it was larger than what
+        :meth:`_grow` keeps free.
         """
         self._grow()
         transaction = self._env.begin(write=True)
@@ -152,6 +153,8 @@ class Database:
             transaction.abort()
             if os.strerror(errno.EIO) in str(error) and self._is_full():  # What LMDB says when a write was cut short.
                 raise CapacityError("no room for the store's index: free some space on its disk") from error
+            if isinstance(error, lmdb.PanicError) or type(error) is lmdb.Error:  # What the system said, or LMDB after it.
+                raise IntegrityError(f"the disk did not take the store's index ({error}): look after the disk") from error
             raise
         except BaseException:
             transaction.abort()

@@ -9,8 +9,9 @@ the reader on.
 
 States of a segment: being appended to (the newest), ended, freed (by the keeper, when everything in it is
 replayed and no extent points into it). Invariants: what lies before a position never changes; a torn or stale frame never
-carries the right checksum, because that covers the position. Failure: no room raises ``CapacityError`` and the stream is
-as before; a frame cut off by a crash is not part of the stream. Format page: ``docs/format/journal.md``.
+carries the right checksum, because that covers the position. Failure: no room raises ``CapacityError``, a disk that fails
+``IntegrityError``, and the stream is as before; a frame cut off by a crash is not part of the stream. Format page:
+``docs/format/journal.md``.
 """
 
 import errno
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
+from mimeifs.errors import CapacityError, IntegrityError, MimeiError, UnknownFormatError
 from mimeifs.store import disk
 
 SEGMENT_SIZE = 32 << 20
@@ -59,10 +60,37 @@ def _checksum(key: bytes, at: int, *pieces: bytes) -> bytes:
     return state.digest(length=8)
 
 
-def _no_room(error: OSError) -> CapacityError | OSError:
+_NO_ROOM = "no room for the journal: free some space on the store's disk"
+
+
+def _no_room(error: OSError | CapacityError) -> MimeiError:
+    """What went wrong, said in the project's words."""
+    if isinstance(error, CapacityError):
+        return error
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return CapacityError("no room for the journal: free some space on the store's disk")
-    return error
+        return CapacityError(_NO_ROOM)
+    return IntegrityError(f"the disk did not take the journal ({error.strerror}): look after the disk")
+
+
+def _write_whole(fd: int, data: bytes, offset: int) -> None:
+    """Write all of ``data``, or raise: half a header or END frame would hide all that comes behind."""
+    if disk.write(fd, data, offset) != len(data):
+        raise CapacityError(_NO_ROOM)
+
+
+def _discard(fd: int, path: Path) -> None:
+    """Undo a segment; where it stays nevertheless, the next attempt goes over it."""
+    os.close(fd)
+    with suppress(OSError):
+        disk.remove(path)
+
+
+def _read(fd: int, size: int, offset: int) -> bytes:
+    """Bytes of a segment, fewer at its end; what the disk cannot read is damage."""
+    try:
+        return os.pread(fd, size, offset)
+    except OSError as error:
+        raise IntegrityError(f"the disk cannot read the journal ({error.strerror}): look after the disk") from error
 
 
 def _allocated(fd: int, room: int, needed: int) -> int:
@@ -77,9 +105,19 @@ def _allocated(fd: int, room: int, needed: int) -> int:
     try:
         disk.allocate(fd, size)
     except OSError as error:
-        disk.cut(fd, room)  # What could be had of it is needed elsewhere.
+        with suppress(OSError):
+            disk.cut(fd, room)  # What could be had of it is needed elsewhere.
         raise _no_room(error) from error
     return size
+
+
+def lost(number: int) -> str:
+    """What to say when a sync of the journal has failed. The kernel forgets the pages that it could not write, so a second one
+    would succeed without them: nothing more is taken or replayed, and what is durable is found again at the next start."""
+    return (
+        f"the disk did not take the journal ({os.strerror(number)}): nothing written since the last fsync is certain to be"
+        " kept; look after the disk, then unmount and mount again"
+    )
 
 
 class JournalWriter:
@@ -109,8 +147,8 @@ class JournalWriter:
         return self._number
 
     def append(self, *pieces: bytes) -> int:
-        """Append one frame made of ``pieces``; returns its position. Raises ``CapacityError`` or, when the journal is broken,
-        ``IntegrityError``, having appended nothing."""
+        """Append one frame made of ``pieces``; returns its position. Raises ``CapacityError`` or, when the disk fails or the
+        journal is broken, ``IntegrityError``, having appended nothing."""
         if self.broken:
             raise IntegrityError(self.broken)
         size = sum(map(len, pieces))
@@ -129,7 +167,7 @@ class JournalWriter:
         except OSError as error:
             raise _no_room(error) from error
         if written != FRAME_SIZE + size:
-            raise CapacityError("no room for the journal: free some space on the store's disk")
+            raise CapacityError(_NO_ROOM)
         self._offset = offset + written
         return at
 
@@ -139,10 +177,9 @@ class JournalWriter:
         try:
             if self._fd >= 0:
                 at = self.position
-                disk.write(self._fd, _FRAME.pack(_END, _checksum(self._key, at, b"end")), self._offset)
-        except OSError as error:
-            os.close(fd)
-            disk.remove(segment_path(self._directory, number))
+                _write_whole(self._fd, _FRAME.pack(_END, _checksum(self._key, at, b"end")), self._offset)
+        except (OSError, CapacityError) as error:
+            _discard(fd, segment_path(self._directory, number))
             raise _no_room(error) from error
         if self._fd >= 0:
             os.close(self._fd)
@@ -157,22 +194,20 @@ class JournalWriter:
         are written already, which makes syncing what comes into them nearly twice as quick."""
         path = segment_path(self._directory, number)
         for spare in spares(self._directory):
-            with suppress(FileNotFoundError):  # The keeper may need the room and remove it at any moment.
+            with suppress(OSError):  # The keeper may need the room and remove it at any moment.
                 disk.move(spare, path)
                 break
-        fd = disk.create(path)
+        try:
+            fd = disk.create(path)
+        except OSError as error:
+            raise _no_room(error) from error
         try:
             # The header comes before all else: from then on readers of the spare's old number are told.
-            disk.write(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
+            _write_whole(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
             return fd, _allocated(fd, os.fstat(fd).st_size, HEADER_SIZE + FRAME_SIZE)
-        except OSError as error:
-            os.close(fd)
-            disk.remove(path)
+        except (OSError, CapacityError) as error:
+            _discard(fd, path)
             raise _no_room(error) from error
-        except CapacityError:
-            os.close(fd)
-            disk.remove(path)
-            raise
 
     def close(self) -> None:
         """Close the segment; nothing is synced."""
@@ -201,7 +236,7 @@ class JournalReader:
         except FileNotFoundError:
             raise IntegrityError(f"journal segment {path.name} is missing") from None
         try:
-            stored = _number(os.pread(fd, _HEADER.size, 0))
+            stored = _number(_read(fd, _HEADER.size, 0))
             if stored != number:
                 raise IntegrityError(f"journal segment {path.name} has no valid header")
         except BaseException:
@@ -217,10 +252,10 @@ class JournalReader:
         use again: what a reader is behind with is never taken for what it wanted."""
         number, offset = divmod(address, SEGMENT_SIZE)
         fd = self.fd(number)
-        data = os.pread(fd, length, offset)
+        data = _read(fd, length, offset)
         if len(data) != length:
             raise IntegrityError(f"journal segment {number} ends before position {address + length}")
-        if _number(os.pread(fd, _HEADER.size, 0)) != number:
+        if _number(_read(fd, _HEADER.size, 0)) != number:
             self.forget(number)
             raise IntegrityError(f"journal segment {number} was freed while it was read")
         return data
@@ -232,7 +267,7 @@ class JournalReader:
         frame = self._parsed(at, window, at - start) if 0 <= at - start < len(window) else None
         if frame is None:
             # What was read earlier may be older than the frame: only the file tells that there is none.
-            window = os.pread(self.fd(number), min(WINDOW, SEGMENT_SIZE - offset), offset)
+            window = _read(self.fd(number), min(WINDOW, SEGMENT_SIZE - offset), offset)
             self._window = at, window
             frame = self._parsed(at, window, 0)
         return frame
@@ -249,7 +284,7 @@ class JournalReader:
             return None
         payload = window[place + FRAME_SIZE : place + FRAME_SIZE + size]
         if len(payload) < size:
-            payload = os.pread(self.fd(number), size, offset + FRAME_SIZE)
+            payload = _read(self.fd(number), size, offset + FRAME_SIZE)
         if len(payload) != size or checksum != _checksum(self._key, at, payload):
             return None
         return payload, at + FRAME_SIZE + size
@@ -290,6 +325,16 @@ def begun(directory: Path, number: int) -> bool:
         return False
     stored = _number(head)
     return any(head) if stored is None else stored >= number
+
+
+def doubt(directory: Path, number: int) -> None:
+    """Have the kernel forget what it holds of a segment and need not write: where a sync has failed that may be more than the
+    disk has (posix_fadvise(2))."""
+    fd = os.open(segment_path(directory, number), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
 
 
 def segments(directory: Path) -> list[int]:

@@ -46,13 +46,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def _room() -> Iterator[None]:
-    """A full disk or quota, said in the project's words."""
+    """A full disk or quota, or a disk that fails, said in the project's words."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
             raise CapacityError("no room for more packs: free some space on the store's disk") from error
-        raise
+        raise IntegrityError(f"the disk did not take a pack ({error.strerror}): look after the disk") from error
 
 
 class PackWriter:
@@ -138,7 +138,8 @@ class PackWriter:
     def sync(self) -> None:
         """Write what is buffered and wait until the disk has it: one fdatasync for each pack touched.
 
-        Raises ``CapacityError`` or ``OSError``; then :meth:`abandon`, since a second sync could succeed without the bytes.
+        Raises ``CapacityError`` or ``IntegrityError``; then :meth:`abandon`, since a second sync could succeed without the
+        bytes.
         """
         self._refuse_failed()
         with _room():

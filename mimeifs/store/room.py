@@ -5,7 +5,7 @@ Deleting does not ask. Always true: while :meth:`Room.reserve` says yes there is
 other users of the disk aside; the ballast is for them.
 """
 
-from mimeifs.errors import CapacityError
+from mimeifs.errors import CapacityError, MimeiError
 from mimeifs.store.journal import SEGMENT_SIZE, segments, spares
 from mimeifs.store.storage import Storage, available
 
@@ -18,13 +18,13 @@ class Room:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._left = 0
-        self.refusing = ""
-        """Why nothing may grow now, as the keeper said; "" when it may."""
+        self.refusing: MimeiError | None = None
+        """Why nothing may grow now, as the keeper said; None when it may."""
 
     def reserve(self, size: int) -> None:
-        """Raise ``CapacityError`` unless ``size`` bytes more fit."""
-        if self.refusing:
-            raise CapacityError(self.refusing)
+        """Raise ``CapacityError`` unless ``size`` bytes more fit, ``IntegrityError`` while the disk fails."""
+        if self.refusing is not None:
+            raise type(self.refusing)(*self.refusing.args)
         self._left -= 2 * size
         if self._left < 0:
             spare = self.spare()

@@ -9,7 +9,7 @@ import pytest
 
 from mimeifs.clock import CountingRandomness
 from mimeifs.engine import LocalEngine
-from mimeifs.errors import CapacityError
+from mimeifs.errors import CapacityError, IntegrityError
 from mimeifs.model.keeper import Keeper
 from mimeifs.model.node import Change
 from mimeifs.model.versions import Later
@@ -152,13 +152,17 @@ def test_a_full_disk_at_any_step_loses_nothing_and_later_all_is_well(used, monke
             used.running.settle()
         except (CapacityError, OSError):
             assert fuse.burnt
+        except IntegrityError:
+            assert used.running.keeper.broken
         fuse.put_out()
         burnt = fuse.burnt
+        if used.running.keeper.broken:
+            used.crash()
         assert content(used) == expected
         used.running.settle()
         assert content(used) == expected
         taken = used.engine.taken(later.at)
-        if taken.error:
+        if taken is not None and taken.error:
             assert "room" in taken.error
             taken = None
         version = used.backup(used.mimei_id) if taken is None else used.engine.versions.last(used.mimei_id)
@@ -187,7 +191,12 @@ def test_a_full_disk_while_sealing_loses_nothing(used, monkeypatch):
         except (CapacityError, OSError):
             assert fuse.burnt
             assert used.running.keeper.edited
+        except IntegrityError:
+            assert used.running.keeper.broken
         fuse.put_out()
+        if used.running.keeper.broken:
+            used.crash()
+            file = used.present(used.mimei_id).lookup(b"f")
         assert content(used) == expected
         if not fuse.burnt:
             break

@@ -261,7 +261,7 @@ def test_a_write_that_runs_out_of_room_half_way_is_made_whole_by_the_next(
 def test_another_failure_of_the_disk_is_not_taken_for_a_lack_of_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.writer.put(b"data")
     fail_after(monkeypatch, "fdatasync", errno.EIO)
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(IntegrityError, match="Input/output"):
         store.writer.sync()
 
 

@@ -255,14 +255,14 @@ def test_a_short_write_appends_nothing(tmp_path, small, monkeypatch):
     writer.close()
 
 
-def test_other_errors_of_the_system_stay_what_they_are(tmp_path, small, monkeypatch):
+def test_a_disk_that_fails_is_not_taken_for_a_lack_of_room(tmp_path, small, monkeypatch):
     writer = JournalWriter(tmp_path, 1)
 
     def fail(*_args):
         raise OSError(errno.EIO, "broken")
 
     monkeypatch.setattr(os, "pwritev", fail)
-    with pytest.raises(OSError, match="broken"):
+    with pytest.raises(IntegrityError, match="broken"):
         writer.append(b"x")
     writer.close()
 
