@@ -22,14 +22,15 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, InodeT, RequestContext, SetattrFields, StatvfsData
 
 from mimeifs.errors import MimeiError, NoAttributeError, NotFoundError, TooLargeError
-from mimeifs.fuse import loop
-from mimeifs.fuse.attributes import Showing, check_space, drops_setgid, without_set_ids
+from mimeifs.fuse import greeting, loop
+from mimeifs.fuse.attributes import SET_IDS, Showing, check_space, drops_setgid, without_set_ids
 from mimeifs.fuse.errors import errno_of
 from mimeifs.model import acl
+from mimeifs.model.entry import Kind
 from mimeifs.model.facts import PREFIX, fact
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import Live
-from mimeifs.model.node import Change, Handle, Node
+from mimeifs.model.node import NO_CHANGE, Change, Handle, Node
 from mimeifs.model.past import PAST_BIT, Past, PastDir
 from mimeifs.model.versions import Later
 from mimeifs.store.interfaces import Cold
@@ -119,6 +120,7 @@ class Operations(pyfuse3.Operations):
         self._rim = rim
         self._xattrs = xattrs
         self._handles: dict[int, Handle | OpenDir] = {}
+        self._writing: set[int] = set()
         self._next_handle = 1
         self._warned = "", 0.0
         self.greeted = trio.Event()
@@ -128,8 +130,7 @@ class Operations(pyfuse3.Operations):
 
     def init(self) -> None:
         """The kernel has greeted; the reply follows."""
-        if self.enable_acl:
-            loop.divert(pyfuse3)
+        loop.divert(pyfuse3, greeting.KILLPRIV | (greeting.DONT_MASK if self.enable_acl else 0))
         self.greeted.set()
 
     # Waiting and failing
@@ -259,8 +260,16 @@ class Operations(pyfuse3.Operations):
             attr.st_atime_ns if fields.update_atime else None,
             attr.st_mtime_ns if fields.update_mtime else None,
         )
+        if change.mode is None and isinstance(node, Inode) and node.mode & SET_IDS and node.kind is not Kind.DIRECTORY:
+            if change == NO_CHANGE and ctx.uid not in (0, node.uid) and not self._written(node):
+                raise FUSEError(errno.EPERM)  # No write is to come: somebody calls chown(2) with nobody.
+            change = without_set_ids(node, change, ctx)
         node.set(change)
         return self._attributes(node)
+
+    def _written(self, node: Node) -> bool:
+        """Whether somebody has the file open for writing."""
+        return any(self._handles[handle] is node for handle in self._writing)
 
     @handler
     def readlink(self, inode: int, ctx: RequestContext) -> bytes:
@@ -317,8 +326,12 @@ class Operations(pyfuse3.Operations):
         writing = flags & os.O_ACCMODE != os.O_RDONLY
         if flags & os.O_TRUNC:
             self._drop_capability(node)
-            node.set(Change(size=0, mode=without_set_ids(node, ctx)))
-        return FileInfo(fh=cast(Any, self._handle(node.open(writing=writing))), keep_cache=True)
+            change = Change(size=0)
+            node.set(without_set_ids(node, change, ctx) if isinstance(node, Inode) and node.mode & SET_IDS else change)
+        handle = self._handle(node.open(writing=writing))
+        if writing:
+            self._writing.add(handle)
+        return FileInfo(fh=cast(Any, handle), keep_cache=True)
 
     def _drop_capability(self, node: Node) -> None:
         """Contents change where the kernel does not see to it: no program keeps rights that were given to another one."""
@@ -331,6 +344,7 @@ class Operations(pyfuse3.Operations):
     ) -> tuple[FileInfo, EntryAttributes]:
         node = self._node(parent_inode).create(name, mode & 0o7777, self._showing.who(ctx))
         handle = self._handle(node.open(writing=True))
+        self._writing.add(handle)
         return FileInfo(fh=cast(Any, handle), keep_cache=True), self._entry(node)
 
     @handler
@@ -344,6 +358,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def release(self, fh: int) -> None:
+        self._writing.discard(fh)
         cast(Handle, self._handles.pop(fh)).close()
 
     async def fsync(self, fh: int, datasync: bool) -> None:
@@ -472,6 +487,7 @@ class Operations(pyfuse3.Operations):
             if not isinstance(handle, OpenDir):
                 handle.close()
         self._handles.clear()
+        self._writing.clear()
 
 
 def _next(rows: Iterator[Row], *, first: bool) -> Row | None:
