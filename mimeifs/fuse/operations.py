@@ -30,6 +30,7 @@ from mimeifs.model.entry import Kind
 from mimeifs.model.facts import PREFIX, fact
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import Live
+from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.node import NO_CHANGE, Change, Handle, Node
 from mimeifs.model.past import PAST_BIT, Past, PastDir
 from mimeifs.model.versions import Later
@@ -230,7 +231,13 @@ class Operations(pyfuse3.Operations):
     def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """See :class:`pyfuse3.Operations`, here and below."""
         parent = self._node(parent_inode)
-        return self._entry(parent.lookup(name), parent, name)
+        try:
+            return self._entry(parent.lookup(name), parent, name)
+        except NotFoundError:
+            missing = _MISSING.get(type(parent))
+            if missing is None:
+                raise
+            return missing
 
     @handler
     def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
@@ -421,16 +428,27 @@ class Operations(pyfuse3.Operations):
 
     # Attributes
 
+    async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        if name in _OFTEN_ASKED and self._xattrs and self._plain(inode):
+            # To the kernel, which alone asks for lists, an empty one is none; an error would take longer.
+            if name != _CAPABILITY and self.enable_acl:
+                return b""
+            raise FUSEError(errno.ENODATA if name == _CAPABILITY else errno.EOPNOTSUPP)
+        return await self._getxattr(inode, name)
+
+    def _plain(self, inode: int) -> bool:
+        """Whether what the kernel knows by that number has no extended attributes, as far as that is known without a look."""
+        if inode & PAST_BIT:
+            return self._past.plain(inode)
+        node = self._live.nodes.get(inode)
+        return isinstance(node, Inode) and not node.xattrs and node.xattr_blob is None
+
     @handler
-    def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+    def _getxattr(self, inode: int, name: bytes) -> bytes:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
         check_space(name, lists=self.enable_acl)
-        if name in _OFTEN_ASKED and self._past.plain(inode):
-            raise FUSEError(errno.ENODATA)
         node = self._node(inode)
-        if name in _OFTEN_ASKED and isinstance(node, Inode) and not node.xattrs and node.xattr_blob is None:
-            raise FUSEError(errno.ENODATA)
         if name.startswith(PREFIX):
             return fact(node, name)
         try:
@@ -488,6 +506,18 @@ class Operations(pyfuse3.Operations):
                 handle.close()
         self._handles.clear()
         self._writing.clear()
+
+
+def _missing(seconds: float) -> EntryAttributes:
+    """The reply that has the kernel remember that there is no such name."""
+    made = EntryAttributes()
+    made.st_ino, made.entry_timeout = InodeT(0), seconds
+    return made
+
+
+_MISSING: dict[type[Node], EntryAttributes] = {PastDir: _missing(PAST_TIMEOUT), LiveDir: _missing(LIVE_TIMEOUT)}
+"""Where names come by requests of the kernel or are told to it, how long it may remember that one is missing. Not in the
+root of a present, where a restore changes everything, and not where names with ``@`` are views."""
 
 
 def _next(rows: Iterator[Row], *, first: bool) -> Row | None:
