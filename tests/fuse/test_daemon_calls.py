@@ -1,8 +1,9 @@
 """What ordinary programs ask of the node, request by request: a table of exact numbers, so that a lost cache shows.
 
 Each program runs in a directory that the kernel has just learned of, in the present and in a version: cold, where it knows
-nothing in it, and when it has run twice (what was read makes it ask for the attributes, once, as the access time may be new). Numbers, never times. They are those of Linux from 5.12 on (:mod:`mimeifs.fuse.greeting`) and of GNU
-coreutils and git as Debian has them; the tree is so small that a listing is one request and the one that finds the end.
+nothing in it, and when it has run twice (a read has the kernel ask for attributes once more, since it may change the time of
+access). Numbers, never times. They are those of Linux from 5.12 on (:mod:`mimeifs.fuse.greeting`) and of GNU coreutils and git
+as Debian 12 has them; the tree is so small that a listing is one request and the one that finds the end.
 """
 
 import os
