@@ -276,7 +276,7 @@ class Operations(pyfuse3.Operations):
 
     def _written(self, node: Node) -> bool:
         """Whether somebody has the file open for writing."""
-        return any(self._handles[handle] is node for handle in self._writing)
+        return any(cast(object, self._handles[handle]) is node for handle in self._writing)
 
     @handler
     def readlink(self, inode: int, ctx: RequestContext) -> bytes:
