@@ -159,6 +159,17 @@ def _cpu_ticks(fields: Sequence[str]) -> int:
     return sum(int(field) for field in fields[11:15])
 
 
+def wait_all_quiet(systems: Sequence[Mounted], share: float = 0.05, window_s: float = 0.2) -> bool:
+    """Wait until none of the daemons uses ``share`` of a processor: one's late work must not fall on another's time."""
+    end = time.monotonic() + QUIET_TIMEOUT_S
+    while time.monotonic() < end:
+        before = sum(system.cpu_s() for system in systems)
+        time.sleep(window_s)
+        if sum(system.cpu_s() for system in systems) - before <= share * window_s:
+            return True
+    return False
+
+
 def unmount(point: Path) -> None:
     """Detach every mount at ``point`` without touching it; silent when there is none."""
     tools = (("umount", "-l"), ("fusermount3", "-u", "-z"), ("fusermount", "-u", "-z"))
@@ -209,13 +220,11 @@ def drop_caches() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; values per second in ``unit``, the ratio is the median of the rounds' ratios."""
+class Ratio:
+    """How one system compares with another: its value, and the median of the rounds' ratios; a target of 0 asks for nothing."""
 
     name: str
-    unit: str
-    ours: float
-    yardstick: float
+    value: float
     ratio: float
     target: float
 
@@ -223,6 +232,16 @@ class Row:
     def met(self) -> bool:
         """Whether the target is reached."""
         return self.ratio >= self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; values per second in ``unit``, medians of the rounds."""
+
+    name: str
+    unit: str
+    ours: float
+    beside: tuple[Ratio, ...]
 
 
 def alternate(systems: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -236,29 +255,40 @@ def alternate(systems: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
     return values
 
 
-def ratio_row(name: str, unit: str, ours: Sequence[float], yardstick: Sequence[float], target: float) -> Row:
-    """A row from the rounds of both systems, paired round by round; a target of 0 asks for nothing."""
-    ratio = statistics.median(mine / other for mine, other in zip(ours, yardstick, strict=True))
-    return Row(name, unit, statistics.median(ours), statistics.median(yardstick), ratio, target)
+def row(name: str, unit: str, values: Mapping[str, Sequence[float]], ours: str, aims: Mapping[str, float]) -> Row:
+    """A row from the rounds of all systems, paired round by round: ``ours`` beside each of those in ``aims``."""
+    mine = values[ours]
+    ratios = {other: statistics.median(x / y for x, y in zip(mine, values[other], strict=True)) for other in aims}
+    beside = tuple(Ratio(other, statistics.median(values[other]), ratios[other], aim) for other, aim in aims.items())
+    return Row(name, unit, statistics.median(mine), beside)
 
 
-def table(title: str, rows: Sequence[Row]) -> str:
-    """Aligned columns: name, ours, yardstick, ratio, target, met."""
-    cells = [("name", "ours", "yardstick", "ratio", "target", "met")]
-    for row in rows:
-        aim, met = (f"{row.target:.2f}", "yes" if row.met else "NO") if row.target else ("-", "-")
-        ours, yardstick = (f"{value:,.0f} {row.unit}" for value in (row.ours, row.yardstick))
-        cells.append((row.name, ours, yardstick, f"{row.ratio:.2f}", aim, met))
+def table(rows: Sequence[Row]) -> str:
+    """Aligned columns: name, ours, and for each of the others the ratio, its target, and whether it is reached."""
+    if not rows:
+        return "nothing was measured"
+    cells = [("name", "ours", *(f"of {each.name}" for each in rows[0].beside))]
+    for each in rows:
+        cells.append((each.name, f"{each.ours:,.0f} {each.unit}", *map(_compared, each.beside)))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = [" | ".join((line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:]))) for line in cells]
     lines.insert(1, "-+-".join("-" * width for width in widths))
-    return "\n".join((title, *lines))
+    return "\n".join(lines)
 
 
-def as_json(tables: Mapping[str, Sequence[Row]], notes: Sequence[str]) -> str:
-    """The same rows for programs: ``{"notes": [...], "tables": {title: [row...]}}``."""
-    rows = {title: [{**asdict(row), "met": row.met} for row in group] for title, group in tables.items()}
-    return json.dumps({"notes": list(notes), "tables": rows}, indent=1)
+def _compared(ratio: Ratio) -> str:
+    if not ratio.target:
+        return f"{ratio.ratio:.2f}"
+    return f"{ratio.ratio:.2f}, {ratio.target:.2f} asked: {'yes' if ratio.met else 'NO'}"
+
+
+def as_json(rows: Sequence[Row], notes: Sequence[str]) -> str:
+    """The same rows for programs: ``{"notes": [...], "rows": [row...]}``."""
+    shown = []
+    for each in rows:
+        beside = [{**asdict(ratio), "met": ratio.met} for ratio in each.beside]
+        shown.append({"name": each.name, "unit": each.unit, "ours": each.ours, "beside": beside})
+    return json.dumps({"notes": list(notes), "rows": shown}, indent=1)
 
 
 class Directory(Mounted):

@@ -1,10 +1,10 @@
-"""How fast a mounted file system answers ordinary programs, as ratios against the yardstick.
+"""How fast a mounted file system answers ordinary programs, as ratios within one run.
 
 ``python -m benchmarks.mount_speed --ours "mimei serve --home {home} --mount {mount}" [--quick] [--json]``
 
-Each workload is a function of a fresh directory that returns operations or MiB a second. What it reads is written before, by
-another one, and at rest when it begins. It runs in a process of its own
-(``--client``), which does bare ``os`` calls inside the time taken and everything else outside.
+Ours, the yardstick on both loops and the disk's own file system take turns. What counts are the medians of the rounds'
+ratios: each row has its target against the yardstick on plain trio, all have the same against the one on our loop; beside the
+disk they only tell. Each of :mod:`benchmarks.workloads` runs in a process of its own (``--client``).
 """
 
 import argparse
@@ -15,173 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import harness
+from benchmarks.workloads import WORKLOADS, Sizes, Workload, nothing
 
-MIB = 1 << 20
-STAMP_EVERY = 1 << 16
-SMALL = b"\xa5" * 4096
-CLIENTS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much work: the large file in MiB, the number of small files, of appends (all clients together)."""
-
-    large_mib: int
-    files: int
-    appends: int
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """A measurement: how its result is counted, the least ratio we accept, the work itself, and what must be there before.
-
-    Between preparing and measuring everybody is left alone until he has done his late work.
-    """
-
-    name: str
-    unit: str
-    target: float
-    run: Callable[[Path, Sizes], float]
-    prepare: Callable[[Path, Sizes], None] = lambda place, sizes: None
-
-
-def sequential_write(place: Path, sizes: Sizes) -> float:
-    """MiB/s of writing one large file of unique bytes in blocks of 1 MiB, fsync included."""
-    block = bytearray(os.urandom(MIB))
-    began = time.perf_counter()
-    _write_large(place / "large", block, sizes.large_mib)
-    return sizes.large_mib / (time.perf_counter() - began)
-
-
-def sequential_read_cold(place: Path, sizes: Sizes) -> float:
-    """MiB/s of reading one large file that is not in the page cache."""
-    harness.drop_caches()
-    buffers = [bytearray(MIB)]
-    began = time.perf_counter()
-    descriptor = os.open(place / "large", os.O_RDONLY)
-    total = 0
-    while count := os.readv(descriptor, buffers):
-        total += count
-    os.close(descriptor)
-    spent = time.perf_counter() - began
-    if total != sizes.large_mib * MIB:
-        raise AssertionError(f"read {total} bytes of {sizes.large_mib} MiB")
-    return sizes.large_mib / spent
-
-
-def write_large(place: Path, sizes: Sizes) -> None:
-    """The large file."""
-    _write_large(place / "large", bytearray(os.urandom(MIB)), sizes.large_mib)
-
-
-def create_small(place: Path, sizes: Sizes) -> float:
-    """Files a second, each created, given 4 KiB and closed."""
-    names = _names(place, sizes.files)
-    began = time.perf_counter()
-    _create(names)
-    return sizes.files / (time.perf_counter() - began)
-
-
-def open_read_small(place: Path, sizes: Sizes) -> float:
-    """Files of 4 KiB a second, each opened, read and closed, as their writer left them."""
-    names = _names(place, sizes.files)
-    _create(names)
-    began = time.perf_counter()
-    for name in names:
-        descriptor = os.open(name, os.O_RDONLY)
-        os.read(descriptor, 4096)
-        os.close(descriptor)
-    return sizes.files / (time.perf_counter() - began)
-
-
-def stat_cold(place: Path, sizes: Sizes) -> float:
-    """Files a second whose attributes are asked for after the kernel forgot them."""
-    names = _names(place, sizes.files)
-    _create(names)
-    harness.drop_caches()
-    # Dropping names sends as many forgets; they belong to the dropping.
-    time.sleep(0.3)
-    began = time.perf_counter()
-    for name in names:
-        os.stat(name)
-    return sizes.files / (time.perf_counter() - began)
-
-
-def append_fsync(place: Path, sizes: Sizes) -> float:
-    """Appends of 4 KiB a second to one file, an fsync after each."""
-    began = time.perf_counter()
-    _append(place / "journal", sizes.appends)
-    return sizes.appends / (time.perf_counter() - began)
-
-
-def append_fsync_clients(place: Path, sizes: Sizes) -> float:
-    """The same by four processes at once, a file each; appends a second of all together."""
-    each = sizes.appends // CLIENTS
-    wait_end, start_end = os.pipe()
-    children = []
-    for number in range(CLIENTS):
-        child = os.fork()
-        if child == 0:
-            os.close(start_end)
-            os.read(wait_end, 1)
-            _append(place / f"journal{number}", each)
-            os._exit(0)
-        children.append(child)
-    began = time.perf_counter()
-    os.close(start_end)
-    failed = [child for child in children if os.waitpid(child, 0)[1] != 0]
-    spent = time.perf_counter() - began
-    os.close(wait_end)
-    if failed:
-        raise AssertionError(f"{len(failed)} of {CLIENTS} clients failed")
-    return each * CLIENTS / spent
-
-
-WORKLOADS = (
-    Workload("sequential write + fsync", "MiB/s", 0.8, sequential_write),
-    Workload("sequential read, cold", "MiB/s", 0.8, sequential_read_cold, write_large),
-    Workload("create + write 4 KiB + close", "/s", 0.8, create_small),
-    Workload("open + read 4 KiB + close", "/s", 0.9, open_read_small),
-    Workload("stat, cold", "/s", 0.6, stat_cold),
-    Workload("append 4 KiB + fsync", "/s", 0.4, append_fsync),
-    Workload("append 4 KiB + fsync, 4 clients", "/s", 0.4, append_fsync_clients),
-)
-
-
-def _names(place: Path, count: int) -> list[str]:
-    return [f"{place}/{number:06d}" for number in range(count)]
-
-
-def _create(names: Sequence[str]) -> None:
-    for name in names:
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        os.write(descriptor, SMALL)
-        os.close(descriptor)
-
-
-def _append(name: Path, count: int) -> None:
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for _ in range(count):
-        os.write(descriptor, SMALL)
-        os.fsync(descriptor)
-    os.close(descriptor)
-
-
-def _write_large(name: Path, block: bytearray, mib: int) -> None:
-    """Stamp every 64 KiB, so that no chunk of the file is like another and none can be stored once for two."""
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    for number in range(mib):
-        stamp = number.to_bytes(8, "little")
-        for offset in range(0, MIB, STAMP_EVERY):
-            block[offset : offset + 8] = stamp
-        if os.write(descriptor, block) != MIB:
-            raise AssertionError("a short write")
-    os.fsync(descriptor)
-    os.close(descriptor)
+OF_IMPROVED = 0.8
+"""What every row is to reach beside the yardstick on our own loop."""
+LATE_S = 2.5
+"""When our late work (sealing what was written) has begun, after the last request."""
 
 
 def _client(workload: str, place: Path, sizes: Sizes, *, preparing: bool) -> None:
@@ -199,34 +41,30 @@ def _measure(workload: Workload, system: harness.Mounted, sizes: Sizes, everybod
     command += ["--size", str(sizes.large_mib), "--files", str(sizes.files), "--appends", str(sizes.appends)]
     place = Path(tempfile.mkdtemp(prefix="bench-", dir=system.point))
     printed = ""
-    for step in (["--prepare"], []):
-        for other in everybody:
-            other.wait_quiet()
+    for step in ([["--prepare"]] if workload.prepare is not nothing else []) + [[]]:
+        harness.wait_all_quiet(everybody)
         done = subprocess.run(
             [*command, "--root", str(place), *step], cwd=harness.PROJECT, check=False, capture_output=True, text=True
         )
         if done.returncode:
             raise RuntimeError(f"{workload.name} on {system.name} failed: {done.stderr[-2000:]}{system.log_tail()}")
         printed = done.stdout
+        time.sleep(LATE_S if system is everybody[0] else 0)
     shutil.rmtree(place)
     return float(printed)
 
 
-def compare(
-    systems: Sequence[harness.Mounted], chosen: Sequence[Workload], sizes: Sizes, rounds: int
-) -> dict[str, list[harness.Row]]:
-    """Measure the first system against each of the others; the targets are those of the first table."""
-    ours, *yardsticks = systems
-    tables: dict[str, list[harness.Row]] = {f"{ours.name} against {other.name}": [] for other in yardsticks}
+def compare(systems: Sequence[harness.Mounted], chosen: Sequence[Workload], sizes: Sizes, rounds: int) -> list[harness.Row]:
+    """Measure the first system against the yardstick on plain trio, on our loop, and the disk, which come in that order."""
+    ours, plain, improved, disk = systems
+    rows = []
     for workload in chosen:
         calls = {system.name: _call(workload, system, sizes, systems) for system in systems}
         values = harness.alternate(calls, rounds)
-        for number, other in enumerate(yardsticks):
-            target = 0.0 if number else workload.target
-            row = harness.ratio_row(workload.name, workload.unit, values[ours.name], values[other.name], target)
-            tables[f"{ours.name} against {other.name}"].append(row)
+        aims = {plain.name: workload.target, improved.name: OF_IMPROVED, disk.name: 0.0}
+        rows.append(harness.row(workload.name, workload.unit, values, ours.name, aims))
         print(f"{workload.name}: {_rounds(values)}", file=sys.stderr, flush=True)
-    return tables
+    return rows
 
 
 def _call(
@@ -276,11 +114,11 @@ def _run(arguments: argparse.Namespace, sizes: Sizes) -> None:
         )
         with harness.all_mounted(systems):
             notes.append("read-ahead in KiB: " + ", ".join(f"{system.name} {system.read_ahead_kb}" for system in systems))
-            tables = compare(systems, chosen, sizes, rounds)
+            rows = compare(systems, chosen, sizes, rounds)
     if arguments.json:
-        print(harness.as_json(tables, notes))
+        print(harness.as_json(rows, notes))
         return
-    print("\n\n".join((*(harness.table(title, rows) for title, rows in tables.items()), "\n".join(notes))))
+    print("\n\n".join((harness.table(rows), "\n".join(notes))))
 
 
 def main() -> None:

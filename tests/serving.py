@@ -28,12 +28,15 @@ MIMEI = (sys.executable, "-m", "mimeifs")
 class Served:
     """A home and a mount point below ``folder``, and the daemon between them."""
 
-    def __init__(self, folder: Path, *, home: Path | None = None, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, home: Path | None = None, options: tuple[str, ...] = (), program: tuple[str, ...] = MIMEI
+    ) -> None:
         self.folder = folder
         self.home = home or folder / "home"
         self.mount = folder / "mnt"
         self.log = folder / "log"
         self.options = options
+        self.program = program
         self.life = LIFE
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -53,7 +56,7 @@ class Served:
         self._dismiss()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*MIMEI, "serve", "--home", str(self.home), "--mount", str(self.mount), *self.options],
+                [*self.program, "serve", "--home", str(self.home), "--mount", str(self.mount), *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -209,9 +212,11 @@ def role_of(pid: int) -> str:
 
 
 @contextmanager
-def serving(folder: Path, *, home: Path | None = None, options: tuple[str, ...] = ()) -> Iterator[Served]:
+def serving(
+    folder: Path, *, home: Path | None = None, options: tuple[str, ...] = (), program: tuple[str, ...] = MIMEI
+) -> Iterator[Served]:
     """A started daemon; afterwards everything is gone."""
-    served = Served(folder, home=home, options=options)
+    served = Served(folder, home=home, options=options, program=program)
     try:
         yield served.start()
     finally:

@@ -13,10 +13,11 @@ from pyfuse3 import FUSEError, RequestContext
 
 from mimeifs.model import acl
 from mimeifs.model.inode import Inode
-from mimeifs.model.node import Node, Stat, Who
+from mimeifs.model.node import Change, Stat, Who
 
 _SPACES = (b"user.", b"trusted.", b"security.")
-_SETGID = 0o2000
+_SETUID, _SETGID = 0o4000, 0o2000
+SET_IDS = _SETUID | _SETGID
 _FSETID = 4
 """The number of CAP_FSETID (capabilities(7))."""
 
@@ -56,14 +57,22 @@ def drops_setgid(stat: Stat, ctx: RequestContext) -> bool:
 
 
 def _may_keep(pid: int, group: int) -> bool:
-    """Whether a process is in a group or has CAP_FSETID, from ``/proc`` (proc_pid_status(5)); not when it is gone."""
+    """Whether a process is in a group or has CAP_FSETID; not when it is gone."""
+    return _capable(pid) or str(group) in _status(pid).get("Groups", "").split()
+
+
+def _capable(pid: int) -> bool:
+    """Whether a process has CAP_FSETID; not when it is gone."""
+    return bool(int(_status(pid).get("CapEff", "0"), 16) >> _FSETID & 1)
+
+
+def _status(pid: int) -> dict[str, str]:
+    """What ``/proc`` says of a process (proc_pid_status(5)); nothing when it is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
-        return False
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    groups = fields["Groups"].split()
-    return bool(int(fields["CapEff"], 16) >> _FSETID & 1) or str(group) in groups
+        return {}
+    return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 def check_space(name: bytes, *, lists: bool) -> None:
@@ -77,10 +86,19 @@ def check_space(name: bytes, *, lists: bool) -> None:
         raise FUSEError(errno.EINVAL)
 
 
-def without_set_ids(node: Node, ctx: RequestContext) -> int | None:
-    """The mode that a file is left with when somebody else than root empties it by opening it, if it is another one: for
-    every other change of contents the kernel asks for it."""
-    if not isinstance(node, Inode) or not node.mode & 0o6000 or ctx.uid == 0:
-        return None
-    lost = 0o6000 if node.mode & 0o010 or ctx.gid != node.gid else 0o4000
-    return node.mode & ~lost
+def without_set_ids(node: Inode, change: Change, ctx: RequestContext) -> Change:
+    """A change of owner or size, or one that only tells of a write to come, with the mode that a file with set-id bits is
+    left with.
+
+    The kernel leaves it to us (:mod:`mimeifs.fuse.greeting`): whoever gets a new owner loses them, whoever is cut only by those
+    who may not keep them; a request that changes nothing is there for their sake alone. Changes of times do nothing.
+    """
+    given, cut = change.uid is not None or change.gid is not None, change.size is not None
+    if not given and (change.atime_ns is not None or change.mtime_ns is not None) and not cut:
+        return change
+    if cut and not given and _capable(ctx.pid):
+        return change
+    lost = _SETUID
+    if node.mode & 0o010 or (ctx.gid != node.gid and not _may_keep(ctx.pid, node.gid)):
+        lost |= _SETGID
+    return change if not node.mode & lost else replace(change, mode=node.mode & ~lost)

@@ -101,10 +101,10 @@ class _Lowlevel:
         """Let other tasks run before the next request."""
         self._give_way_at = 0
 
-    def divert(self) -> None:
+    def divert(self, wishes: int) -> None:
         """Let the reply that is written next lead through :mod:`mimeifs.fuse.greeting`."""
         if self._fd >= 0:
-            self._detour = Detour(self._fd)
+            self._detour = Detour(self._fd, wishes)
 
     def notify_closing(self, fd: int) -> None:
         """As trio's; also reaches a task that waits for its turn in trio and not for the descriptor."""
@@ -209,11 +209,11 @@ def install(pyfuse3_module: ModuleType, spin_us: int | None = None) -> None:
     vars(pyfuse3_module)["trio"] = Facade(_default_spin_us() if spin_us is None else spin_us)
 
 
-def divert(pyfuse3_module: ModuleType) -> None:
-    """Have the kernel leave umasks to us; call it from ``Operations.init``. Does nothing on plain trio."""
+def divert(pyfuse3_module: ModuleType, wishes: int) -> None:
+    """Add ``wishes`` to the answer to the greeting; call it from ``Operations.init``. Does nothing on plain trio."""
     stand_in = getattr(pyfuse3_module, "trio", None)
     if isinstance(stand_in, Facade):
-        stand_in.lowlevel.divert()
+        stand_in.lowlevel.divert(wishes)
 
 
 def uninstall(pyfuse3_module: ModuleType) -> None:

@@ -22,15 +22,17 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, InodeT, RequestContext, SetattrFields, StatvfsData
 
 from mimeifs.errors import MimeiError, NoAttributeError, NotFoundError, TooLargeError
-from mimeifs.fuse import loop
-from mimeifs.fuse.attributes import Showing, check_space, drops_setgid, without_set_ids
+from mimeifs.fuse import greeting, loop
+from mimeifs.fuse.attributes import SET_IDS, Showing, check_space, drops_setgid, without_set_ids
 from mimeifs.fuse.errors import errno_of
 from mimeifs.fuse.invalidation import Invalidations
 from mimeifs.model import acl
+from mimeifs.model.entry import Kind
 from mimeifs.model.facts import PREFIX, fact
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import Live, LiveTree
-from mimeifs.model.node import Change, Handle, Node
+from mimeifs.model.live_dir import LiveDir
+from mimeifs.model.node import NO_CHANGE, Change, Handle, Node
 from mimeifs.model.past import PAST_BIT, Past, PastDir
 from mimeifs.model.versions import Later, Unwritten
 from mimeifs.store.interfaces import Cold
@@ -133,8 +135,7 @@ class Operations(pyfuse3.Operations):
 
     def init(self) -> None:
         """The kernel has greeted; the reply follows."""
-        if self.enable_acl:
-            loop.divert(pyfuse3)
+        loop.divert(pyfuse3, greeting.KILLPRIV | (greeting.DONT_MASK if self.enable_acl else 0))
         self.greeted.set()
 
     # Waiting and failing
@@ -240,7 +241,13 @@ class Operations(pyfuse3.Operations):
     def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """See :class:`pyfuse3.Operations`, here and below."""
         parent = self._node(parent_inode)
-        return self._entry(parent.lookup(name), parent, name)
+        try:
+            return self._entry(parent.lookup(name), parent, name)
+        except NotFoundError:
+            missing = _MISSING.get(type(parent))
+            if missing is None:
+                raise
+            return missing
 
     @handler
     def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
@@ -276,8 +283,16 @@ class Operations(pyfuse3.Operations):
             attr.st_atime_ns if fields.update_atime else None,
             attr.st_mtime_ns if fields.update_mtime else None,
         )
+        if change.mode is None and isinstance(node, Inode) and node.mode & SET_IDS and node.kind is not Kind.DIRECTORY:
+            if change == NO_CHANGE and ctx.uid not in (0, node.uid) and not self._written(node):
+                raise FUSEError(errno.EPERM)  # No write is to come: somebody calls chown(2) with nobody.
+            change = without_set_ids(node, change, ctx)
         node.set(change)
         return self._attributes(node)
+
+    def _written(self, node: Node) -> bool:
+        """Whether somebody has the file open for writing."""
+        return any(written is node for written in self._writing.values())
 
     @handler
     def readlink(self, inode: int, ctx: RequestContext) -> bytes:
@@ -334,18 +349,17 @@ class Operations(pyfuse3.Operations):
         writing = flags & os.O_ACCMODE != os.O_RDONLY
         if flags & os.O_TRUNC:
             self._drop_capability(node)
-            node.set(Change(size=0, mode=without_set_ids(node, ctx)))
-        number = self._handle(node.open(writing=writing))
-        self._may_hold(node, number if writing else 0)
-        return FileInfo(fh=cast(Any, number), keep_cache=True)
-
-    def _may_hold(self, node: Node, number: int) -> None:
-        """The kernel may hold back what is written through this handle, until it is released."""
-        if number and self.enable_writeback_cache and isinstance(node, Inode):
-            self._writing[number] = node
+            change = Change(size=0)
+            node.set(without_set_ids(node, change, ctx) if isinstance(node, Inode) and node.mode & SET_IDS else change)
+        handle = self._handle(node.open(writing=writing))
+        if writing and isinstance(node, Inode):
+            self._writing[handle] = node
+        return FileInfo(fh=cast(Any, handle), keep_cache=True)
 
     def _unwritten(self, tree: LiveTree) -> frozenset[int]:
-        """See ``Live.unwritten``."""
+        """See ``Live.unwritten``: with the writeback cache, what is open for writing."""
+        if not self.enable_writeback_cache:
+            return frozenset()
         return frozenset(node.ino for node in self._writing.values() if node.tree is tree and node.nlink)
 
     def _drop_capability(self, node: Node) -> None:
@@ -359,7 +373,8 @@ class Operations(pyfuse3.Operations):
     ) -> tuple[FileInfo, EntryAttributes]:
         node = self._node(parent_inode).create(name, mode & 0o7777, self._showing.who(ctx))
         handle = self._handle(node.open(writing=True))
-        self._may_hold(node, handle)
+        if isinstance(node, Inode):
+            self._writing[handle] = node
         return FileInfo(fh=cast(Any, handle), keep_cache=True), self._entry(node)
 
     @handler
@@ -438,16 +453,27 @@ class Operations(pyfuse3.Operations):
 
     # Attributes
 
+    async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        if name in _OFTEN_ASKED and self._xattrs and self._plain(inode):
+            # To the kernel, which alone asks for lists, an empty one is none; an error would take longer.
+            if name != _CAPABILITY and self.enable_acl:
+                return b""
+            raise FUSEError(errno.ENODATA if name == _CAPABILITY else errno.EOPNOTSUPP)
+        return await self._getxattr(inode, name)
+
+    def _plain(self, inode: int) -> bool:
+        """Whether what the kernel knows by that number has no extended attributes, as far as that is known without a look."""
+        if inode & PAST_BIT:
+            return self._past.plain(inode)
+        node = self._live.nodes.get(inode)
+        return isinstance(node, Inode) and not node.xattrs and node.xattr_blob is None
+
     @handler
-    def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+    def _getxattr(self, inode: int, name: bytes) -> bytes:
         if not self._xattrs:
             raise FUSEError(errno.ENOSYS)
         check_space(name, lists=self.enable_acl)
-        if name in _OFTEN_ASKED and self._past.plain(inode):
-            raise FUSEError(errno.ENODATA)
         node = self._node(inode)
-        if name in _OFTEN_ASKED and isinstance(node, Inode) and not node.xattrs and node.xattr_blob is None:
-            raise FUSEError(errno.ENODATA)
         if name.startswith(PREFIX):
             return fact(node, name)
         try:
@@ -504,6 +530,19 @@ class Operations(pyfuse3.Operations):
             if not isinstance(handle, OpenDir):
                 handle.close()
         self._handles.clear()
+        self._writing.clear()
+
+
+def _missing(seconds: float) -> EntryAttributes:
+    """The reply that has the kernel remember that there is no such name."""
+    made = EntryAttributes()
+    made.st_ino, made.entry_timeout = InodeT(0), seconds
+    return made
+
+
+_MISSING: dict[type[Node], EntryAttributes] = {PastDir: _missing(PAST_TIMEOUT), LiveDir: _missing(LIVE_TIMEOUT)}
+"""Where names come by requests of the kernel or are told to it, how long it may remember that one is missing. Not in the
+root of a present, where a restore changes everything, and not where names with ``@`` are views."""
 
 
 def _next(rows: Iterator[Row], *, first: bool) -> Row | None:

@@ -61,6 +61,9 @@ class Change(msgspec.Struct, frozen=True):
     mtime_ns: int | None = None
 
 
+NO_CHANGE = Change()
+
+
 class Handle(Protocol):
     """An open file."""
 

@@ -29,18 +29,18 @@ def kernel() -> Iterator[tuple[int, int]]:
 
 
 def test_one_bit_is_added_and_nothing_else() -> None:
-    assert amended(reply(FLAGS)) == reply(FLAGS | DONT_MASK)
-    assert amended(reply(FLAGS | DONT_MASK)) == reply(FLAGS | DONT_MASK)
+    assert amended(reply(FLAGS), DONT_MASK) == reply(FLAGS | DONT_MASK)
+    assert amended(reply(FLAGS | DONT_MASK), DONT_MASK) == reply(FLAGS | DONT_MASK)
 
 
 @pytest.mark.parametrize("other", [b"", HEADER.pack(16, -71, 2), reply(FLAGS, error=-71), reply(FLAGS)[:30]])
 def test_what_is_no_such_reply_stays_as_it_is(other: bytes) -> None:
-    assert amended(other) == other
+    assert amended(other, DONT_MASK) == other
 
 
 def test_a_reply_written_meanwhile_goes_on_and_what_is_written_after_goes_straight(kernel: tuple[int, int]) -> None:
     reads, writes = kernel
-    detour = Detour(writes)
+    detour = Detour(writes, DONT_MASK)
     os.write(writes, reply(FLAGS))
     assert select.select([reads], [], [], 0)[0] == []
     detour.end()
@@ -51,7 +51,7 @@ def test_a_reply_written_meanwhile_goes_on_and_what_is_written_after_goes_straig
 def test_without_a_reply_the_descriptor_comes_back_and_none_is_left_open(kernel: tuple[int, int]) -> None:
     reads, writes = kernel
     before = os.listdir("/proc/self/fd")
-    Detour(writes).end()
+    Detour(writes, DONT_MASK).end()
     assert os.listdir("/proc/self/fd") == before
     assert not os.get_inheritable(writes)
     os.write(writes, b"next")

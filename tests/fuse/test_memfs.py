@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import harness, mount_speed
+from benchmarks import harness, workloads
 
 pytestmark = pytest.mark.mount
 
@@ -66,16 +66,19 @@ def test_an_unlinked_open_file_keeps_its_bytes(root: Path) -> None:
         assert file.read() == b"still here"
 
 
-@pytest.mark.parametrize("workload", mount_speed.WORKLOADS, ids=lambda item: item.run.__name__)
-def test_every_workload_runs(root: Path, workload: mount_speed.Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("workload", workloads.WORKLOADS, ids=lambda item: item.run.__name__)
+def test_every_workload_runs(root: Path, workload: workloads.Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "drop_caches", lambda: False)
     place = root / "place"
     place.mkdir()
-    sizes = mount_speed.Sizes(large_mib=2, files=8, appends=8)
+    sizes = workloads.Sizes(large_mib=2, files=8, appends=8)
     workload.prepare(place, sizes)
     assert workload.run(place, sizes) > 0
 
 
 def test_rows_are_medians_of_the_rounds_ratios() -> None:
-    row = harness.ratio_row("work", "/s", [10, 30, 20], [10, 10, 40], 0.8)
-    assert (row.ours, row.yardstick, row.ratio, row.met) == (20, 10, 1.0, True)
+    row = harness.row(
+        "work", "/s", {"we": [10, 30, 20], "they": [10, 10, 40], "disk": [1, 1, 1]}, "we", {"they": 1.1, "disk": 0}
+    )
+    assert row.ours == 20
+    assert [(each.value, each.ratio, each.met) for each in row.beside] == [(10, 1.0, False), (1, 20, True)]

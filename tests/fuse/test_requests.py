@@ -49,6 +49,21 @@ def test_a_label_that_moves_is_asked_for_each_time(numbered: Path, present: Path
     assert (last / "f0").read_bytes() == b"changed"
 
 
+def test_a_name_looked_for_in_vain_is_there_once_a_restore_has_brought_it(served: Served, present: Path) -> None:
+    inside = present / "d" / "e"
+    inside.mkdir(parents=True)
+    (inside / "f").write_bytes(b"x")
+    (present / ".mimei" / "@v").mkdir()
+    for name in (inside / "f", inside):
+        name.unlink() if name.is_file() else name.rmdir()
+        assert not name.exists()
+        before = asked(served)
+        assert not name.exists()
+        assert asked(served) - before < 2
+    served.command("restore", present.name, "1", "d/e")
+    served.until((inside / "f").exists, "the file is there")
+
+
 def test_a_file_without_selinux_label_says_that_there_are_none(numbered: Path) -> None:
     with refused(errno.EOPNOTSUPP):
         os.getxattr(numbered / "f0", "security.selinux")

@@ -15,9 +15,6 @@ class Different:
     results: list[Any]
 
 
-_KEPT = ("-rwxrwSrwx", 1, 1000, 1000)
-_SET_GID = "the kernel has a FUSE file system drop set-gid only together with the group's execute bit"
-
 _ALLOCATING = "the bindings have no fallocate; the C library's posix_fallocate then does it by hand"
 
 DIFFERENT = {
@@ -34,9 +31,4 @@ DIFFERENT = {
     "flags of chattr": Different("the bindings have no ioctl that reaches files", ["ENOTTY"]),
     "a time of birth": Different("FUSE has none in the bindings' version of it", [False]),
     "allocate what is there": Different("done by hand it changes no byte, and so no time", [[None]]),
-    "a write by Bob of mode 2767": Different(_SET_GID, [[1], _KEPT]),
-    "truncate by Bob of mode 2767": Different(_SET_GID, ["done", _KEPT]),
-    "truncate to the same size by Bob of mode 2767": Different(_SET_GID, ["done", _KEPT]),
-    "ftruncate by Bob of mode 2767": Different(_SET_GID, [[None], _KEPT]),
-    "fallocate by Bob of mode 2767": Different(_SET_GID, [[None], _KEPT]),
 }
