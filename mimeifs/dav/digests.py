@@ -52,8 +52,8 @@ class Digests:
                     if known:
                         self._wanted.append((name, known, digest()))
         self._hashes = {algorithm: _new(algorithm) for _, algorithm, _ in self._wanted}
-        for name, algorithm, digest in self._wanted:
-            if len(digest) != len(_new(algorithm).digest()):
+        for name, algorithm, wanted in self._wanted:
+            if len(wanted) != len(_new(algorithm).digest()):
                 raise _bad(name)
 
     def update(self, data: bytes) -> None:
@@ -65,7 +65,9 @@ class Digests:
         """Raise ``Refusal`` (400) unless all that came is what was meant."""
         for name, algorithm, digest in self._wanted:
             if self._hashes[algorithm].digest() != digest:
-                raise Refusal(400, f"what arrived does not have the digest that {name} says; nothing was changed: send it again")
+                raise Refusal(
+                    400, f"what arrived does not have the digest that {name} says; nothing was changed: send it again"
+                )
 
     def checksum(self) -> str:
         """The first verified digest as ``oc:checksums`` has it, "" when there is none."""

@@ -5,57 +5,11 @@ cannot be done raises a ``MimeiError`` and has changed nothing. Atomicity, durab
 matter; URLs, headers and XML are none of it.
 """
 
-from typing import Literal, Protocol
+from typing import Protocol
 
-import msgspec
+from mimeifs.model.resource import Facts, Guard, Lock, Path
 
-from mimeifs.store.content import ContentRef
-
-Path = tuple[bytes, ...]
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """One resource at one moment."""
-
-    name: bytes
-    kind: Literal["dir", "file", "symlink", "other"]
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    birth_ns: int
-    """The change time where nothing better is known."""
-    ino: int
-    mode: int
-    etag: str
-    """Unquoted: of the content where it is sealed, for collections what changes with anything in them; ``W/...`` a counter."""
-    writable: bool
-    immutable: bool
-    """Inside a version."""
-    target: bytes = b""
-    properties: dict[str, bytes] = {}
-    """Dead properties, ``{namespace}name`` to the XML of the whole element; empty unless asked for."""
-    content: ContentRef | None = None
-
-
-class Guard(msgspec.Struct, frozen=True):
-    """What must hold at the very moment of a change: the lock tokens submitted, whose they are, and the state decided upon
-    ("" nothing is there, None whatever is), else ``ConflictError``."""
-
-    tokens: tuple[str, ...] = ()
-    user: str = ""
-    etag: str | None = None
-
-
-class Lock(msgspec.Struct, frozen=True):
-    """A write lock; ``owner`` is XML as its client sent it."""
-
-    token: str
-    path: Path
-    owner: str
-    user: str
-    exclusive: bool
-    infinite: bool
-    expires_ns: int
+__all__ = ["Facts", "Guard", "Lock", "Path", "Reading", "Staged", "Tree"]
 
 
 class Reading(Protocol):

@@ -103,7 +103,7 @@ def spellings(name: bytes) -> Iterator[bytes]:
     except UnicodeDecodeError:
         return
     for form in ("NFC", "NFD"):
-        other = unicodedata.normalize(form, text).encode()  # type: ignore[arg-type]
+        other = unicodedata.normalize(form, text).encode()
         if other != name:
             yield other
 

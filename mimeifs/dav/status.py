@@ -4,6 +4,7 @@ A test fails when a class of :mod:`mimeifs.errors` has no row. The most specific
 """
 
 from http import HTTPStatus
+from xml.sax.saxutils import escape
 
 from mimeifs import errors
 
@@ -28,7 +29,9 @@ STATUS: dict[type[errors.MimeiError], int] = {
     errors.UnknownFormatError: 500,
     errors.UnsupportedError: 501,
     errors.ConflictError: 409,
-    errors.LockedError: 423,
+    errors.LockedError: 503,
+    errors.LockHeldError: 423,
+    errors.ChangedError: 412,
     errors.IntegrityError: 500,
     errors.CapacityError: 507,
     errors.PeerError: 503,
@@ -39,14 +42,30 @@ Headers = tuple[tuple[str, str], ...]
 
 class Refusal(Exception):
     """An answer that is not the one wished for: its status, what to tell a person, the violated condition (an element of
-    RFC 4918, section 16, without its namespace) and further headers."""
+    RFC 4918, section 16, without its namespace) with the address it is about, and further headers."""
 
-    def __init__(self, status: int, message: str, condition: str = "", headers: Headers = ()) -> None:
+    def __init__(self, status: int, message: str, condition: str = "", headers: Headers = (), place: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.condition = condition
         self.headers = headers
+        self.place = place
+
+    def body(self) -> tuple[str, bytes]:
+        """Content type and content of the answer: for a program where there is a condition, for a person where not."""
+        if not self.condition:
+            return "text/plain; charset=utf-8", f"{self.message}\n".encode()
+        about = f"<D:href>{escape(self.place)}</D:href>" if self.place else ""
+        inside = f"<D:{self.condition}>{about}</D:{self.condition}>" if about else f"<D:{self.condition}/>"
+        inside += f"<!-- {_comment(self.message)} -->"
+        text = f'<?xml version="1.0" encoding="utf-8"?>\n<D:error xmlns:D="DAV:">{inside}</D:error>\n'
+        return "application/xml; charset=utf-8", text.encode()
+
+
+def _comment(message: str) -> str:
+    """Words that cannot end a comment of XML."""
+    return "".join(sign for sign in message if sign.isprintable()).replace("--", "- -").rstrip("-")
 
 
 def status_of(error: errors.MimeiError) -> int:
