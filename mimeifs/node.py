@@ -23,6 +23,7 @@ import trio
 from mimeifs.api import server as api
 from mimeifs.api.services import services_of
 from mimeifs.clock import SystemClock, SystemRandomness
+from mimeifs.dav.listening import DriveOptions
 from mimeifs.engine import Engine, check_device
 from mimeifs.errors import IntegrityError, MimeiError, PeerError
 from mimeifs.fuse.mount import Mount, MountOptions
@@ -50,12 +51,13 @@ _M_MMAP_THRESHOLD = -3
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What to serve: a home, where to mount it, how, and whom to tell when it is ready."""
+    """What to serve: a home, where to mount it, how, whom to tell when it is ready, and how to show it as a network drive."""
 
     home: Home
     mount: Path
     mount_options: MountOptions
     ready: Callable[[], None]
+    drive: DriveOptions | None = None
 
 
 class Node:

@@ -177,6 +177,10 @@ class Connections(connections.ConnectionManager):  # type: ignore[misc]
             conn.greeted = True
             self._selector.register(conn.socket.fileno(), selectors.EVENT_READ, data=conn)
 
+    def _expire(self, threshold: float) -> None:
+        super()._expire(threshold)
+        self.server.requests.relieve()
+
 
 class Server(wsgi.Server):  # type: ignore[misc]
     """The library's server, with all of the above in place."""

@@ -69,13 +69,19 @@ class Workers:
                 self._busy[thread] = None
                 thread.start()
             else:
-                self._give_one_up()
+                self._give_up(1)
 
-    def _give_one_up(self) -> None:
-        """Hang up on the connection whose thread has waited longest for the network."""
-        waiting = [(conn.patience.since, conn) for conn in self._busy.values() if conn is not None and conn.patience.since]
-        since, conn = min(waiting, key=lambda pair: pair[0], default=(0.0, None))
-        if conn is not None and monotonic() - since > LEAST_PATIENCE:
+    def relieve(self) -> None:
+        """Called now and then: make room for those who wait for a thread."""
+        with self._changed:
+            if len(self._queue) > self._idle:
+                self._give_up(len(self._queue))
+
+    def _give_up(self, most: int) -> None:
+        """Hang up on connections whose threads have waited for the network too long, and longest."""
+        limit = monotonic() - LEAST_PATIENCE
+        waiting = [conn for conn in self._busy.values() if conn is not None and 0.0 < conn.patience.since < limit]
+        for conn in sorted(waiting, key=lambda conn: conn.patience.since)[:most]:
             log.info("a stalled connection is given up, because its thread is needed")
             with suppress(OSError):
                 conn.socket.shutdown(socket.SHUT_RDWR)
@@ -116,6 +122,8 @@ class Workers:
         end = monotonic() + timeout
         with self._changed:
             self._ended = True
+            for waiting in self._queue:
+                waiting.close()
             self._queue.clear()
             self._changed.notify_all()
             threads = list(self._busy)
