@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
 ISSUED = (
     "init serve mount umount create ls info backup release label log diff history restore fork split rm ref check key version"
 )
-ADDED = "help link"
+ADDED = "help link password"
 
 
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -95,7 +95,7 @@ def test_a_usage_error_is_about_its_command(run: Run) -> None:
     usage, said = run("backup").err.splitlines()
     assert usage.startswith("usage: mimei backup [-h]")
     assert said.startswith("mimei backup: ")
-    assert run("key", "password", "show", "x", "y").err.startswith("usage: mimei key show")
+    assert run("key", "show", "x", "y").err.startswith("usage: mimei key show")
     for words in (("ls", "extra"), ("serve", "--bogus"), ("backup", "a", "b", "-x")):
         usage, *_, said = run(*words).err.splitlines()
         assert usage.startswith(f"usage: mimei {words[0]} [-h]")
@@ -105,7 +105,7 @@ def test_a_usage_error_is_about_its_command(run: Run) -> None:
 def test_help_is_a_command_too(run: Run) -> None:
     assert run("help").out == run("--help").out
     assert run("help", "backup").out == run("backup", "--help").out
-    assert run("help", "key", "password", "show").out == run("key", "show", "--help").out
+    assert run("help", "key", "show").out == run("key", "show", "--help").out
     done = run("help", "nonsense")
     assert (done.code, done.out, "'nonsense'" in done.err) == (2, "", True)
 
