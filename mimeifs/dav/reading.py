@@ -55,6 +55,8 @@ def _open(exchange: Exchange) -> Reading:
         if facts is None:
             raise missing(exchange.path) from None
         path, facts = naming.followed(exchange.tree, path, facts)
+        if facts.kind == "dir":
+            raise IsADirError(f"{href(path, is_dir=True)} is a collection") from None
         if facts.kind != "file":
             raise Refusal(403, f"{href(path, is_dir=False)} is no file that can be read") from None
         return exchange.tree.open(path)

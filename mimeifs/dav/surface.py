@@ -15,7 +15,7 @@ from wsgidav.error_printer import ErrorPrinter
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
-from mimeifs.dav import access_log, locking, moving, options, paths, properties, reading, uploading
+from mimeifs.dav import access_log, locking, moving, naming, options, pages, paths, properties, reading, uploading
 from mimeifs.dav.access import Gate
 from mimeifs.dav.exchange import PREFIX, Answer, Exchange, Visitor
 from mimeifs.dav.interface import Tree
@@ -23,16 +23,31 @@ from mimeifs.dav.origins import Origins
 from mimeifs.dav.preconditions import locked
 from mimeifs.dav.readonly import allowed, read_only
 from mimeifs.dav.status import Refusal, line, status_of
-from mimeifs.errors import LockHeldError, MimeiError, ReadOnlyError
+from mimeifs.errors import IsADirError, LockHeldError, MimeiError, ReadOnlyError
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Exchange], Answer]
 Start = Callable[..., Any]
 
+
+def get(exchange: Exchange) -> Answer:
+    """A file's content, or a collection's page."""
+    if not exchange.ends_in_slash and exchange.path and not exchange.query:
+        try:
+            return reading.get(exchange)
+        except IsADirError:
+            pass
+    path, facts = naming.find(exchange.tree, exchange.path)
+    if facts is None:
+        raise reading.missing(exchange.path)
+    path, facts = naming.followed(exchange.tree, path, facts)
+    return pages.page(exchange, path, facts) if facts.kind == "dir" else reading.get(exchange)
+
+
 METHODS: dict[str, Handler] = {
     "OPTIONS": options.options,
-    "GET": reading.get,
+    "GET": get,
     "HEAD": reading.head,
     "PUT": uploading.put,
     "PROPFIND": properties.propfind,
