@@ -1,0 +1,1 @@
+"""WebDAV: the node's tree for network drives and browsers."""
