@@ -78,6 +78,7 @@ class Node:
         engine.blobs.pace = Pace(monotonic_ns)
         self._asked_ns = 0
         self._sync_event = trio.Event()
+        self.mount: Mount | None = None
         live = engine.live
         live.reserve = self._room.reserve
         live.spare = self._room.spare
@@ -119,6 +120,11 @@ class Node:
         result = await self.carry(call)
         await self.sync()
         return result
+
+    async def told(self) -> None:
+        """Return when the kernel has let go of what it knew of all that was changed from elsewhere."""
+        if self.mount is not None:
+            await self.mount.told()
 
     async def sync(self) -> None:
         """Return when everything appended so far is durable; raises ``IntegrityError`` when that can no longer be."""
@@ -251,6 +257,7 @@ async def _serve(options: ServeOptions, keeper: socket.socket, syncer: socket.so
     root = await node.carry(lambda: engine.views.root)
     home = options.home.root
     mount = Mount(options.mount, options.mount_options, home, engine.live, engine.views.past, root, node)
+    node.mount = mount
     gc.freeze()
     keep_freed_memory()
     try:

@@ -19,6 +19,7 @@ from mimeifs.fuse import loop
 from mimeifs.fuse.attributes import AS_STORED, Showing
 from mimeifs.fuse.obstacle import obstacle
 from mimeifs.fuse.operations import Operations, Rim
+from mimeifs.fuse.telling import Telling
 from mimeifs.model.live import Live
 from mimeifs.model.node import Node
 from mimeifs.model.past import Past
@@ -103,6 +104,13 @@ class Mount:
         except RuntimeError as error:
             raise obstacle(where, str(error), allow_other=options.allow_other) from error
         self._open = True
+        self._telling = Telling(pyfuse3)
+        live.invalidated = self._telling.entry
+        live.altered = self._telling.attributes
+
+    async def told(self) -> None:
+        """Return when the kernel has let go of all that it was told to."""
+        await self._telling.told()
 
     async def serve(self) -> None:
         """Answer requests until :meth:`end`, or until somebody unmounts."""
@@ -131,6 +139,7 @@ class Mount:
         if self._open:
             self._open = False
             pyfuse3.close(unmount=True)
+            self._telling.close()
             self._operations.close_all()
             loop.uninstall(pyfuse3)
 

@@ -31,6 +31,7 @@ from mimeifs.model.inode import Inode
 from mimeifs.model.live import Live
 from mimeifs.model.node import Change, Handle, Node
 from mimeifs.model.past import PAST_BIT, Past, PastDir
+from mimeifs.model.properties import RESERVED
 from mimeifs.model.versions import Later
 from mimeifs.store.interfaces import Cold
 
@@ -124,7 +125,6 @@ class Operations(pyfuse3.Operations):
         self.greeted = trio.Event()
         root.lookups += 1
         live.nodes[_ROOT] = root
-        live.invalidated = _invalidate
 
     def init(self) -> None:
         """The kernel has greeted; the reply follows."""
@@ -431,7 +431,8 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.ENOSYS)
         names = self._node(inode).list_xattrs()
         hidden = () if self.enable_acl else acl.NAMES
-        return [name for name in names if name not in hidden and (ctx.uid == 0 or not name.startswith(_TRUSTED))]
+        shown = (name for name in names if name not in hidden and not name.startswith(RESERVED))
+        return [name for name in shown if ctx.uid == 0 or not name.startswith(_TRUSTED)]
 
     @handler
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
@@ -486,7 +487,3 @@ def _next(rows: Iterator[Row], *, first: bool) -> Row | None:
 
 def _raise(wait: Later) -> Any:
     raise wait
-
-
-def _invalidate(parent: int, name: bytes) -> None:
-    pyfuse3.invalidate_entry_async(parent, name, ignore_enoent=True)

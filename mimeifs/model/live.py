@@ -54,7 +54,21 @@ class LiveTree:
     """The present of one MiMei. ``seed`` numbers the inodes of the names in its root, and of its hard links; a restored
     tree has another one than before, so that no number means two things."""
 
-    __slots__ = ("__weakref__", "as_version", "cut_at", "dirty", "linked", "live", "mimei", "number", "root", "seed", "single")
+    __slots__ = (
+        "__weakref__",
+        "as_version",
+        "cut_at",
+        "dirty",
+        "linked",
+        "linked_stirred",
+        "live",
+        "mimei",
+        "nests",
+        "number",
+        "root",
+        "seed",
+        "single",
+    )
 
     def __init__(self, live: "Live", number: int, mimei: MimeiId) -> None:
         self.live = live
@@ -65,6 +79,10 @@ class LiveTree:
         self.as_version = False
         """Whether the present, though changed since the newest version, is exactly an older one: nothing is lost with it."""
         self.linked: dict[int, Inode] = {}
+        self.linked_stirred = 0
+        """Behind the last frame, since directories are watched, that changed a hard-linked inode."""
+        self.nests = False
+        """Whether it may hold links to other MiMeis, whose changes its own maps do not tell."""
         self.root: LiveDir
         self.seed = 0
         self.single = False
@@ -120,6 +138,14 @@ class Live:
         self._idle: OrderedDict[int, Node] = OrderedDict()
         self.resolve_link: Callable[[Inode], Node] = _itself
         self.invalidated: Callable[[int, bytes], None] = _nobody
+        self.altered: Callable[[int], None] = _nobody_knows
+        self.watched = False
+        """Whether somebody wants to hear of changes below directories: ``stirred`` is kept from then on."""
+        self.loose_stirred = 0
+        """Behind the last frame, since then, that changed something in a MiMei of which nobody knows where it is shown."""
+        self.held: set[int] = set()
+        """Numbers of inodes that stay in memory, because something is noted of them elsewhere."""
+        self.leaving: Callable[[int], list[bytes]] = _nothing_noted
 
     # Numbers
 
@@ -277,6 +303,11 @@ class Live:
         """Tell the surface that what it knows of this entry may be wrong."""
         self.invalidated(parent, name)
 
+    def visited(self, node: "Node") -> None:
+        """Somebody other than the kernel has looked at ``node``: it may leave memory again."""
+        if not node.lookups and node.ino not in self._idle and self.nodes.get(node.ino) is node:
+            self.forgotten(node)
+
 
 def _last(database: Database, table: Table) -> int:
     for key, _ in database.scan_back(table, b""):
@@ -304,3 +335,12 @@ def _nobody_listens() -> None:
 
 def _nobody(_parent: int, _name: bytes) -> None:
     """Nobody caches names yet."""
+
+
+def _nothing_noted(_ino: int) -> list[bytes]:
+    """Nothing is noted of inodes elsewhere."""
+    return []
+
+
+def _nobody_knows(_ino: int) -> None:
+    """Nobody caches attributes yet."""

@@ -11,7 +11,7 @@ import msgspec
 from mimeifs.store.content import ContentRef
 
 Path = tuple[bytes, ...]
-KINDS = ("dir", "file", "symlink", "other")
+ResourceKind = Literal["dir", "file", "symlink", "other"]
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
@@ -25,7 +25,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     """
 
     name: bytes
-    kind: Literal["dir", "file", "symlink", "other"]
+    kind: ResourceKind
     size: int
     mtime_ns: int
     ctime_ns: int
