@@ -1,6 +1,6 @@
-"""The supervisor: one parent that forks node, keeper and syncer, and minds them.
+"""The supervisor: one parent that forks node, keeper, syncer and network drive, and minds them.
 
-States: starting, serving, ending. The keeper and the syncer are replaced when they die, on the same sockets; when the
+States: starting, serving, ending. The others are replaced when they die, on the same sockets; when the
 node ends, cleanly or not, the keeper is told to finish the journal and everything ends, the mount included. A node
 that died by itself is started again, a few times; an error that it met itself is raised here as what it was there. If the
 supervisor itself is killed, the others notice that its end of their pipes is gone, and end in order. Nothing is done here but
@@ -61,7 +61,7 @@ class _Child(NamedTuple):
 
 
 class _Supervisor:
-    """One generation of the three processes."""
+    """One generation of the processes."""
 
     def __init__(self, options: ServeOptions) -> None:
         self._options = options
@@ -69,6 +69,7 @@ class _Supervisor:
         self._to_syncer, self._syncer_end = messages.pair()
         self._lifeline, self._life = os.pipe()
         self._children: dict[int, _Child] = {}
+        self._again = {"keeper": self._keep_on, "syncer": self._sync, "drive": self._drive}
         self.asked = False
 
     def run(self) -> int:
@@ -80,6 +81,8 @@ class _Supervisor:
             self._fork("keeper", self._keep)
             self._fork("syncer", self._sync)
             self._fork("node", self._node)
+            if self._options.drive is not None:
+                self._fork("drive", self._drive)
             if self.asked:
                 self._ask(0, None)
             return self._mind()
@@ -112,6 +115,15 @@ class _Supervisor:
     def _node(self) -> None:
         self._close_all_but(self._to_keeper, self._to_syncer)
         trio.run(node.serve, self._options, self._to_keeper, self._to_syncer, self._lifeline)
+
+    def _drive(self) -> None:
+        from mimeifs import drive  # Here, so that only this process carries what it takes to speak HTTP.
+        from mimeifs.dav.tree import NodeTree
+
+        self._close_all_but()
+        home, options = self._options.home, self._options.drive
+        if options is not None:
+            drive.run(home, options, NodeTree(home.socket, home.storage), self._lifeline)
 
     def _fork(self, name: str, work: Callable[[], None]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, node.END_SIGNALS)
@@ -159,6 +171,8 @@ class _Supervisor:
                 return code
             if told is not None:
                 log.error("%s: %s", name, told)
+            if name == "drive" and (told is not None or self.asked or code == 0):
+                continue  # It was asked to end, or cannot listen where it was to; all else goes on.
             deaths = [when for when in [*deaths, time.monotonic()] if when > time.monotonic() - DEATH_SECONDS]
             if len(deaths) > MAX_DEATHS:
                 log.error(
@@ -168,10 +182,10 @@ class _Supervisor:
                 self._finish()
                 return 1
             log.error("the %s died (%d) and is replaced", name, code)
-            self._fork(name, self._keep_on if name == "keeper" else self._sync)
+            self._fork(name, self._again[name])
 
     def _finish(self) -> None:
-        """The node is gone: let the keeper finish, end the syncer, and make sure nothing stays mounted."""
+        """The node is gone: let the keeper finish, end the others, and make sure nothing stays mounted."""
         unmount_stale(str(self._options.mount))
         for pid, child in self._children.items():
             os.kill(pid, messages.END_SIGNAL if child.name == "keeper" else signal.SIGKILL)

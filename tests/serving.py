@@ -51,9 +51,10 @@ class Served:
     def begin(self) -> None:
         """Have the daemon start, without waiting for anything."""
         self._dismiss()
+        drive = () if "--dav" in self.options else ("--no-dav",)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*MIMEI, "serve", "--home", str(self.home), "--mount", str(self.mount), *self.options],
+                [*MIMEI, "serve", "--home", str(self.home), "--mount", str(self.mount), *drive, *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -20,7 +20,7 @@ _FIRST, _LAST = 315532800, 4354819198  # What a zip's times can say: 1980 to 210
 def stream(tree: Tree, path: Path, top: str) -> Iterator[bytes]:
     """All files below ``path``, in a folder named ``top``."""
     sink = _Sink()
-    with zipfile.ZipFile(sink, "w", allowZip64=True) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(sink, "w", allowZip64=True) as archive:
         for place, facts in _walk(tree, path):
             name = "/".join([top, *(part.decode(errors="replace") for part in place)])
             if facts.kind == "dir":
@@ -73,12 +73,15 @@ class _Sink:
         self._pieces: list[bytes] = []
         self._at = 0
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, /) -> int:
         self._pieces.append(bytes(data))
         self._at += len(data)
         return len(data)
 
     def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def taken(self) -> list[bytes]:
