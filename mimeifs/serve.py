@@ -187,6 +187,7 @@ class _Supervisor:
     def _finish(self) -> None:
         """The node is gone: let the keeper finish, end the others, and make sure nothing stays mounted."""
         unmount_stale(str(self._options.mount))
+        self._options.home.drive_file.unlink(missing_ok=True)
         for pid, child in self._children.items():
             os.kill(pid, messages.END_SIGNAL if child.name == "keeper" else signal.SIGKILL)
         for pid in list(self._children):

@@ -153,6 +153,14 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
         self.wfile = Outflow(sock, self.patience, serving.timeout)
         self.greeted = False
 
+    def communicate(self) -> bool:
+        """Answer a request; what breaks a connection, plain HTTP where TLS is spoken for instance, ends it and no more."""
+        try:
+            return bool(super().communicate())
+        except OSError as error:
+            log.debug("a connection broke: %s", error)
+            return False
+
 
 class Adapter(BuiltinSSLAdapter):  # type: ignore[misc]
     """TLS whose handshake is made by the thread that reads the first request."""
@@ -210,7 +218,8 @@ class Server(wsgi.Server):  # type: ignore[misc]
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
         """To the log of this process; what clients do to their connections is no error of ours."""
-        log.log(level, "%s", msg, exc_info=traceback)
+        broken = msg.startswith("socket.error")
+        log.log(logging.DEBUG if broken else level, "%s", msg, exc_info=traceback and not broken)
 
 
 class Gateway(wsgi.Gateway_10):  # type: ignore[misc]

@@ -74,6 +74,22 @@ def _win32(when: Callable[[Facts], int], facts: Facts, _: Context) -> str:
     return dates.modified(when(facts))
 
 
+CHECKSUMS = "{http://owncloud.org/ns}checksums"
+_KEPT = '<checksums xmlns="http://owncloud.org/ns" of="{etag}"><checksum>{checksum}</checksum></checksums>'
+
+
+def kept_checksum(checksum: str, etag: str) -> bytes:
+    """A verified digest as it is kept among the dead properties: with the tag of the content that it is of."""
+    return _KEPT.format(etag=escape(etag), checksum=escape(checksum)).encode()
+
+
+def _checksums(facts: Facts, _: Context) -> str | None:
+    """The digest that was kept, if the file is still what it is of. Nothing is computed in a listing."""
+    kept = facts.properties.get(CHECKSUMS, b"").decode()
+    _before, found, rest = kept.partition(f' of="{escape(facts.etag)}"><checksum>')
+    return f"<x:checksum>{rest.partition('<')[0]}</x:checksum>" if found else None
+
+
 LIVE: dict[str, Value] = {
     DAV + "creationdate": lambda facts, _: dates.created(facts.birth_ns),
     DAV + "displayname": _display_name,
@@ -87,6 +103,7 @@ LIVE: dict[str, Value] = {
     DAV + "quota-available-bytes": lambda facts, context: str(context.space()[1]) if facts.kind == "dir" else None,
     DAV + "quota-used-bytes": lambda facts, context: str(context.space()[0]) if facts.kind == "dir" else None,
     "{http://apache.org/dav/props/}executable": lambda f, _: ("T" if f.mode & 0o100 else "F") if f.kind == "file" else None,
+    CHECKSUMS: _checksums,
     WIN32 + "Win32CreationTime": partial(_win32, lambda facts: facts.birth_ns),
     WIN32 + "Win32LastModifiedTime": partial(_win32, lambda facts: facts.mtime_ns),
     WIN32 + "Win32LastAccessTime": partial(_win32, lambda facts: facts.mtime_ns),

@@ -6,7 +6,7 @@ from time import time_ns
 from mimeifs.dav import dates, live, multistatus, naming, preconditions, xml_in
 from mimeifs.dav.exchange import Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path
-from mimeifs.dav.live import LIVE, WIN32, Context
+from mimeifs.dav.live import CHECKSUMS, LIVE, WIN32, Context
 from mimeifs.dav.multistatus import element, empty_element, row
 from mimeifs.dav.reading import missing
 from mimeifs.dav.readonly import refuse_unless_writable
@@ -49,7 +49,7 @@ def propfind(exchange: Exchange) -> Answer:
 
 
 def _needs_dead(asked: Propfind) -> bool:
-    return asked.names is None or any(name not in LIVE for name in asked.names)
+    return asked.names is None or any(name not in LIVE or name == CHECKSUMS for name in asked.names)
 
 
 def _rows(
@@ -85,7 +85,7 @@ def _writer(asked: Propfind, everything: tuple[str, ...], context: Context, brie
             inside = value(facts, context) if value is not None else None
             if inside is not None:
                 found.append(empty_element(name) if asked.names_only else element(name, inside))
-            elif name in facts.properties:
+            elif value is None and name in facts.properties:
                 found.append(facts.properties[name].decode())
             elif not complete and not brief:
                 absent.append(empty_element(name))
@@ -130,7 +130,7 @@ def _sorted(change: Change, dead: dict[str, bytes | None], times: dict[str, int]
         if when is not None:
             times[_TIMES[change.name]] = when
         return when is not None
-    if change.name in LIVE and change.name != DAV + "displayname":
+    if change.name in LIVE:
         return False
     dead[change.name] = change.xml
     return True

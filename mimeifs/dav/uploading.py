@@ -1,14 +1,16 @@
 """PUT: received aside, verified, and then put in place at once; whatever goes wrong before that changes nothing."""
 
-from mimeifs.dav import conditions, dates, naming, preconditions
+from contextlib import suppress
+
+from mimeifs.dav import conditions, dates, live, naming, preconditions
 from mimeifs.dav.digests import Digests
 from mimeifs.dav.exchange import Answer, Exchange
 from mimeifs.dav.interface import Facts, Guard, Path, Staged
 from mimeifs.dav.readonly import refuse_unless_writable
 from mimeifs.dav.status import Refusal
+from mimeifs.errors import MimeiError
 
 SLICE = 256 << 10
-CHECKSUMS = "{http://owncloud.org/ns}checksums"
 
 
 def put(exchange: Exchange) -> Answer:
@@ -25,13 +27,22 @@ def put(exchange: Exchange) -> Answer:
     except BaseException:
         staged.discard()
         raise
+    checksum = digests.checksum()
+    if checksum:
+        _keep_checksum(exchange, path, Guard(guard.tokens, guard.user, made.etag), checksum)
     headers = [("ETag", conditions.quoted(made.etag)), ("Last-Modified", dates.modified(made.mtime_ns))]
     if mtime_ns is not None:
         headers.append(("X-OC-MTime", "accepted"))
-    if exchange.header("oc-checksum"):
-        headers.append(("OC-Checksum", digests.checksum()))
+    if checksum:
+        headers.append(("OC-Checksum", checksum))
     headers.append(("OC-ETag", conditions.quoted(made.etag)))
     return Answer(201 if facts is None else 204, headers)
+
+
+def _keep_checksum(exchange: Exchange, path: Path, guard: Guard, checksum: str) -> None:
+    """Keep a verified digest beside the file, with the tag of what it is of: it counts for nothing else."""
+    with suppress(MimeiError):  # Whoever changed the file meanwhile has made it worthless.
+        exchange.tree.patch(path, guard, properties={live.CHECKSUMS: live.kept_checksum(checksum, guard.etag or "")})
 
 
 def _admitted(exchange: Exchange, path: Path, facts: Facts | None) -> Guard:

@@ -63,6 +63,16 @@ def test_a_wrong_digest_changes_nothing(served: Serving) -> None:
     assert served.ask("GET", X).body == b"old"
 
 
+def test_a_verified_digest_is_kept_and_counts_for_that_content_only(served: Serving) -> None:
+    asked = b'<propfind xmlns="DAV:"><prop><checksums xmlns="http://owncloud.org/ns"/></prop></propfind>'
+    served.ask("PUT", X, {"OC-Checksum": "SHA1:aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"}, b"hello")
+    reply = served.ask("PROPFIND", X, {"Depth": "0"}, asked)
+    assert b"<x:checksum>SHA1:aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d</x:checksum>" in reply.body
+    served.tree.replace((b"x",), Guard(), b"other", None)
+    reply = served.ask("PROPFIND", X, {"Depth": "0"}, asked)
+    assert statuses(reply) == [404]
+
+
 def test_no_room_is_told_before_the_body_comes(served: Serving) -> None:
     served.tree.room = 10
     with served.client() as client:
