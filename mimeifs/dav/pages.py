@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from html import escape
 from importlib import resources
 
-from mimeifs.dav import dates, naming, zipping
+from mimeifs.dav import dates, naming, timeline, zipping
 from mimeifs.dav.exchange import PREFIX, Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path
 from mimeifs.dav.paths import segment
-from mimeifs.errors import MimeiError
+from mimeifs.dav.timeline import Timeline
 
 STYLE, SCRIPT = (resources.files("mimeifs.dav").joinpath(name).read_text() for name in ("page.css", "page.js"))
 PAGE = 500
-HISTORY = b"@history"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src 'self';"
 _POLICY += " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -69,12 +68,13 @@ def _document(exchange: Exchange, path: Path, facts: Facts) -> Iterator[str]:
         f'<body data-here="{escape(href(path, is_dir=True))}" data-writable="{"yes" if may_write else "no"}">\n'
     )
     yield f'<header><nav aria-label="Where you are">{_crumbs(path)}</nav>{_tools(path, may_write)}</header>\n<main>\n'
-    if not facts.writable and path:
-        yield _past(path)
+    place = timeline.find(exchange.tree, path)
+    if place is not None and place.is_past:
+        yield _past(place.here)
     yield f'<div class="columns"><section><h1>{escape(title)}</h1>\n'
-    yield from _table(exchange, path)
+    yield from _table(exchange, path, place)
     yield "</section>\n"
-    yield from _timeline(exchange, path)
+    yield from _timeline(exchange, place)
     yield f'</div><p id="said" role="status" aria-live="polite"></p></main><script>{SCRIPT}</script></body></html>\n'
 
 
@@ -95,44 +95,31 @@ def _tools(path: Path, may_write: bool) -> str:
     return f'<div class="tools">{tools}</div>'
 
 
-def _past(path: Path) -> str:
+def _past(here: bytes) -> str:
     """What stands above a version: that it is one, and the way back."""
-    at = next((index for index, name in enumerate(path) if name.startswith(b"@") and name != b"@cur"), None)
-    if at is None:
-        return ""
+    name = escape(here.decode(errors="replace"))
     return (
-        f'<p class="past">This is <strong>{escape(path[at].decode(errors="replace"))}</strong>, as it was. Nothing here can'
-        " change; <em>Restore</em> brings a file back into the present.</p>\n"
+        f'<p class="past">This is <strong>{name}</strong>, as it was. Nothing here can change;'
+        " <em>Restore</em> brings a file back into the present.</p>\n"
     )
 
 
-def present_of(path: Path) -> Path | None:
-    """Where a place inside a version is in the present; None when it is in none."""
-    split = timeline_of(path)
-    if split is None or path[len(split[0])] == b"@cur":
-        return None
-    above, rest = split
-    return (*above[:-1], *rest) if above[-1:] == (b".mimei",) else (*above, b"@cur", *rest)
-
-
-def _act(path: Path, name: bytes, address: str, facts: Facts, *, may_write: bool) -> str:
+def _act(place: Timeline | None, name: bytes, address: str, facts: Facts, *, may_write: bool) -> str:
     """What can be done with a member of a collection."""
-    back = present_of(path)
-    if back is not None and may_write:
+    if place is not None and place.is_past and may_write:
         # Below @history the path is the file's, and its members are what it was.
-        place = back if HISTORY in path else (*back, name)
-        to = escape(href(place, is_dir=False))
+        target = place.present if place.here == timeline.HISTORY else (*place.present, name)
+        to = escape(href(target, is_dir=False))
         return f'<button type="button" data-restore="{address}" data-to="{to}">Restore</button>'
     if facts.kind == "dir":
         return ""
-    split = timeline_of(path)
     past = ""
-    if split is not None and path[len(split[0])] == b"@cur":
-        past = f'<a class="act" href="{escape(href((*split[0], HISTORY, *split[1], name), is_dir=True))}">History</a> '
+    if place is not None and not place.is_past:
+        past = f'<a class="act" href="{escape(href(place.history(name), is_dir=True))}">History</a> '
     return f'{past}<a class="act" href="{address}" download>Save</a>'
 
 
-def _table(exchange: Exchange, path: Path) -> Iterator[str]:
+def _table(exchange: Exchange, path: Path, place: Timeline | None) -> Iterator[str]:
     yield (
         '<table><thead><tr><th scope="col">Name</th><th scope="col" class="n">Size</th><th scope="col" class="t">Changed</th>'
         '<th scope="col"><span class="unseen">Actions</span></th></tr></thead><tbody>\n'
@@ -145,7 +132,7 @@ def _table(exchange: Exchange, path: Path) -> Iterator[str]:
         found, after = exchange.tree.entries(path, after, PAGE)
         for one in found:
             shown = naming.followed(exchange.tree, (*path, one.name), one)[1] if one.kind == "symlink" else one
-            yield _row(path, one.name, shown, may_write=exchange.visitor.may_write)
+            yield _row(place, one.name, shown, may_write=exchange.visitor.may_write)
             any_row = True
         if not after:
             break
@@ -154,14 +141,14 @@ def _table(exchange: Exchange, path: Path) -> Iterator[str]:
         yield '<p class="empty">Nothing here yet.</p>\n'
 
 
-def _row(path: Path, name: bytes, facts: Facts, *, may_write: bool) -> str:
+def _row(place: Timeline | None, name: bytes, facts: Facts, *, may_write: bool) -> str:
     is_dir = facts.kind == "dir"
     text = escape(name.decode(errors="replace"))
     address = escape(segment(name) + ("/" if is_dir else ""))
     if b":" in name:
         address = "./" + address
     kind = "dir" if is_dir else "file"
-    act = _act(path, name, address, facts, may_write=may_write)
+    act = _act(place, name, address, facts, may_write=may_write)
     size = "" if is_dir else f'<data value="{facts.size}">{_size(facts.size)}</data>'
     when = dates.created(facts.mtime_ns)
     return (
@@ -177,45 +164,20 @@ def _size(count: int) -> str:
     return f"{value:.1f} {_UNITS[unit]}" if unit and value < 9.95 else f"{value:.0f} {_UNITS[unit]}"
 
 
-def timeline_of(path: Path) -> tuple[Path, Path] | None:
-    """The directory of versions that belongs to a place, and what of the path comes after it."""
-    for index, name in enumerate(path):
-        if name.startswith(b"@"):
-            return path[:index], path[index + 1 :]
-    return None
-
-
-def _timeline(exchange: Exchange, path: Path) -> Iterator[str]:
+def _timeline(exchange: Exchange, place: Timeline | None) -> Iterator[str]:
     """The versions of the MiMei that this place is in, the newest first."""
-    found = _versions(exchange, path)
-    if found is None:
+    if place is None:
         return
-    above, rest, versions = found
     yield '<aside aria-labelledby="versions"><h2 id="versions">Versions</h2>\n<ol class="timeline">\n'
-    here = path[len(above)] if len(path) > len(above) else b""
-    for one in versions:
-        now = ' aria-current="true"' if one.name == here else ""
+    now = "" if place.is_past else ' aria-current="true"'
+    yield f'<li><a href="{escape(href(place.present, is_dir=True))}"{now}>present</a></li>\n'
+    for one in place.versions:
+        now = ' aria-current="true"' if one.name == place.here else ""
         when = dates.created(one.mtime_ns)
-        address = escape(href((*above, one.name, *rest), is_dir=True))
-        name = "present" if one.name == b"@cur" else escape(one.name.decode(errors="replace"))
+        address = escape(href((*place.above, one.name, *place.rest), is_dir=True))
+        name = escape(one.name.decode(errors="replace"))
         yield f'<li><a href="{address}"{now}>{name}</a> <time datetime="{when}">{when[:10]} {when[11:16]}</time></li>\n'
     yield "</ol>\n"
     if exchange.visitor.may_write:
-        yield f'<button type="button" id="version" data-in="{escape(href(above, is_dir=True))}">Take a version</button>\n'
+        yield f'<button type="button" id="version" data-in="{escape(href(place.above, is_dir=True))}">Take a version</button>\n'
     yield "</aside>\n"
-
-
-def _versions(exchange: Exchange, path: Path) -> tuple[Path, Path, list[Facts]] | None:
-    split = timeline_of(path)
-    inner = [((*path[:depth], b".mimei"), path[depth:]) for depth in range(len(path), 0, -1)]
-    places = [split] if split else [(path, ()), *inner]
-    for above, rest in places:
-        try:
-            listed, _ = exchange.tree.entries(above, b"", PAGE)
-        except MimeiError:
-            continue
-        versions = [one for one in listed if one.name.startswith(b"@") and one.kind == "dir"]
-        if any(one.name == b"@cur" for one in versions):
-            order = sorted(versions, key=lambda one: (one.name == b"@cur", one.mtime_ns), reverse=True)
-            return above, rest if split or above[-1:] == (b".mimei",) else (), order
-    return None
