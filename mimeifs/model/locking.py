@@ -91,6 +91,17 @@ class Locks:
         """Operations that drop every lock on an inode, or on names in it."""
         return [self._drop(ino, token) for token in self._rows.get(ino, ())]
 
+    def dropped_below(self, step: Step) -> list[bytes]:
+        """Operations that drop every lock on a place, and on all that is in it."""
+        node, live = step.node or _nowhere(), self._live
+        found = [
+            ino
+            for ino, rows in self._rows.items()
+            for row in rows.values()
+            if _is_below(live.nodes.get(ino), row, node, step.path)
+        ]
+        return [op for ino in dict.fromkeys((node.ino, *found)) for op in self.dropped(ino)]
+
     def carried(self, source: int, target: int) -> list[bytes]:
         """Operations after which the locks of one inode are those of another, which takes its place."""
         ops: list[bytes] = []

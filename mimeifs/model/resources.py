@@ -166,9 +166,9 @@ class Resources:
             self._tell(spot.parent, spot.name)
             return
         parent = self._directory(spot)
-        node = spot.found()
+        spot.found()
         self._entry(parent, spot.name)
-        relocating.remove(parent, spot.name, lambda _: self.locked.dropped(node.ino))
+        relocating.remove(parent, spot.name, lambda _: self.locked.dropped_below(spot.steps[-1]))
 
     def _entry(self, parent: LiveDir, name: bytes) -> Inode:
         """The entry of a name that shows something; raises where it is only a view."""
