@@ -117,6 +117,16 @@ class Locks:
             ops += [self._drop(parent, row.token), self._put(ino, msgspec.structs.replace(row, name=b""))]
         return ops
 
+    def renamed(self, steps: Sequence[Step], target: Step) -> list[bytes]:
+        """Operations after which locks on a name that is not there are on another place: what is there, or its name."""
+        source, goal = steps[-1], target.node or target.parent or _nowhere()
+        name = b"" if target.node is not None else target.path[-1]
+        ops: list[bytes] = []
+        for row in self.at(source):
+            new = msgspec.structs.replace(row, name=name, path=target.path)
+            ops += [self._drop((source.parent or _nowhere()).ino, row.token), self._put(goal.ino, new)]
+        return ops
+
     # Looking
 
     def _lasts(self, row: LockRow) -> bool:

@@ -271,10 +271,27 @@ def test_what_else_can_be_done_with_a_locked_name(tree: Tree) -> None:
         tree.mkdir("/photos/new", holding(lock))
     with pytest.raises(ConflictError):
         tree.patch("/photos/new", {"{n}p": b"1"}, holding(lock))
-    with pytest.raises(ConflictError):
-        tree.copy("/photos/new", "/photos/newer", holding(lock))
+    tree.copy("/photos/new", "/photos/newer", holding(lock))
+    assert (tree.read("/photos/newer"), tree.tokens("/photos/newer")) == (b"", [])
     tree.remove("/photos/new", holding(lock))
     assert rows(tree) == 0
+
+
+def test_a_locked_name_moves_without_bytes(tree: Tree) -> None:
+    lock = tree.lock("/photos/new", ANN)
+    assert tree.move("/photos/new", "/other/newer", holding(lock)) is False
+    assert (tree.names("/photos"), tree.names("/other")) == ([b"a", b"d"], [b"newer"])
+    assert tree.tokens("/other/newer") == [lock.token]
+    tree.put("/other/newer", b"1", holding(lock))
+    assert tree.tokens("/other/newer") == [lock.token]
+
+
+def test_a_locked_name_that_moves_over_a_file_takes_nothing_away(tree: Tree) -> None:
+    lock = tree.lock("/photos/new", ANN)
+    assert tree.move("/photos/new", "/photos/a", holding(lock), overwrite=True) is True
+    assert (tree.tokens("/photos/a"), tree.names("/photos")) == ([lock.token], [b"a", b"d"])
+    tree.put("/photos/a", b"2", holding(lock))
+    assert tree.read("/photos/a") == b"2"
 
 
 def test_a_lock_that_is_refused_leaves_no_trace(tree: Tree) -> None:

@@ -314,6 +314,23 @@ def test_only_a_path_through_a_number_is_the_same_for_ever(tree: Tree) -> None:
     assert (tree.look("/photos/a").immutable, tree.look("/photos/a").writable) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("path", "base", "inside"),
+    [
+        ("/photos", "/photos", ""),
+        ("/photos/d/x", "/photos", "/d/x"),
+        ("/photos/@1/d/x", "/photos", "/d/x"),
+        ("/photos/.mimei/@1/d/x", "/photos/.mimei", "/d/x"),
+        ("/", "", ""),
+    ],
+)
+def test_the_versions_of_a_place_are_behind_its_mimei(tree: Tree, path: str, base: str, inside: str) -> None:
+    last(tree, "/photos")
+    mimei, found, rest = tree.local.run(lambda: tree.resources.versions_at(at(path)))
+    assert (found, rest) == (at(base), at(inside))
+    assert mimei == (directory(tree, base) if base != "/photos/.mimei" else directory(tree, "/photos")).tree.mimei
+
+
 # What is refused
 
 REFUSED = {
