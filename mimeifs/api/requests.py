@@ -44,7 +44,12 @@ from mimeifs.api.tree_requests import (
     Stage,
     StagedAs,
     TakeLock,
+    VersionsAt,
+    VersionsOf,
     WriteStaged,
+)
+from mimeifs.api.tree_requests import (
+    VersionLine as VersionLine,
 )
 
 # What replies are made of
@@ -66,22 +71,6 @@ class MimeiLine(msgspec.Struct, frozen=True):
     files: int
     size: int
     changed: bool
-
-
-class VersionLine(msgspec.Struct, frozen=True):
-    """A version in a list. ``fork`` is what tells it from others of its number, else ""; ``labels`` includes ``last``
-    and ``release``."""
-
-    number: int
-    fork: str
-    record: str
-    time_ns: int
-    writer: str
-    files: int
-    size: int
-    memo: str
-    labels: tuple[str, ...]
-    parents: tuple[str, ...]
 
 
 class RefLine(msgspec.Struct, frozen=True):
@@ -357,6 +346,7 @@ AnyRequest = (
     | ReturnLock
     | FindLocks
     | Space
+    | VersionsOf
 )
 AnyReply = (
     Created
@@ -380,11 +370,12 @@ AnyReply = (
     | LockOf
     | LocksFound
     | SpaceFound
+    | VersionsAt
     | Failure
 )
 
 REQUESTS: tuple[type[Request[msgspec.Struct]], ...] = get_args(AnyRequest)
-READING = (List, ListAll, Info, Log, ListRefs, Settle, Look, Entries, FindLocks, Space)
+READING = (List, ListAll, Info, Log, ListRefs, Settle, Look, Entries, FindLocks, Space, VersionsOf)
 """Requests that change nothing."""
 PASSING = (*READING, Begin, OpenFile, ReadPart, CloseReading, Stage, WriteStaged, Discard)
 """Requests that leave nothing behind which a crash must spare."""

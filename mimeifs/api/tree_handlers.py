@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 
 from mimeifs.api import tree_requests as requests
+from mimeifs.api.listing import versions_page
 from mimeifs.api.requesting import Request
 from mimeifs.api.services import Services
 from mimeifs.api.waiting import stored, then
 from mimeifs.errors import InvalidError, TooLargeError
+from mimeifs.ids import show_mimei
 from mimeifs.model.live_file import LiveFile
 from mimeifs.model.node import Who
 from mimeifs.model.readings import Reading
@@ -73,6 +75,13 @@ def space(services: Services, _request: requests.Space) -> requests.SpaceFound:
     """How much room there is."""
     live = services.live
     return requests.SpaceFound(used(live.database.path.parent), live.spare())
+
+
+def versions_of(services: Services, request: requests.VersionsOf) -> requests.VersionsAt:
+    """The versions of the MiMei that a place is in."""
+    mimei, base, inside = services.resources.versions_at(request.path)
+    found, after = versions_page(services, mimei, request.after)
+    return requests.VersionsAt(show_mimei(mimei), base, inside, found, after)
 
 
 def stage(services: Services, request: requests.Stage) -> requests.StagedAs:
@@ -196,6 +205,7 @@ HANDLERS: dict[type[Request[Any]], Callable[[Services, Any], msgspec.Struct]] = 
     requests.ReadPart: read_part,
     requests.CloseReading: close_reading,
     requests.Space: space,
+    requests.VersionsOf: versions_of,
     requests.Stage: stage,
     requests.WriteStaged: write_staged,
     requests.Discard: discard,

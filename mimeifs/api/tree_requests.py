@@ -109,6 +109,43 @@ class Space(Request[SpaceFound], frozen=True, tag="space"):
     """How much room there is."""
 
 
+# Versions
+
+
+class VersionLine(msgspec.Struct, frozen=True):
+    """A version in a list. ``fork`` is what tells it from others of its number, else ""; ``labels`` includes ``last``
+    and ``release``."""
+
+    number: int
+    fork: str
+    record: str
+    time_ns: int
+    writer: str
+    files: int
+    size: int
+    memo: str
+    labels: tuple[str, ...]
+    parents: tuple[str, ...]
+
+
+class VersionsAt(msgspec.Struct, frozen=True, tag="versions-at"):
+    """A page of the versions of a MiMei, newest first. Version 5 of what was asked about is at ``base``, ``@5``, ``inside``, if
+    it was there then."""
+
+    mimei: str
+    base: Path
+    inside: Path
+    versions: tuple[VersionLine, ...]
+    next: bytes
+
+
+class VersionsOf(Request[VersionsAt], frozen=True, tag="versions-of"):
+    """The versions of the MiMei that a place is in."""
+
+    path: Path
+    after: bytes = b""
+
+
 # Uploads
 
 

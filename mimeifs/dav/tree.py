@@ -152,6 +152,10 @@ class NodeTree:
         found = self.call(requests.Space())
         return found.used, found.available
 
+    def versions(self, path: Path, after: bytes = b"") -> requests.VersionsAt:
+        """A page of the versions of the MiMei that a place is in, and where the place is in each of them."""
+        return self.call(requests.VersionsOf(path, after))
+
     # Changing
 
     def stage(self, size: int | None) -> "Staged":

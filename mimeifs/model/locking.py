@@ -91,6 +91,17 @@ class Locks:
         """Operations that drop every lock on an inode, or on names in it."""
         return [self._drop(ino, token) for token in self._rows.get(ino, ())]
 
+    def dropped_below(self, step: Step) -> list[bytes]:
+        """Operations that drop every lock on a place, and on all that is in it."""
+        node, live = step.node or _nowhere(), self._live
+        found = [
+            ino
+            for ino, rows in self._rows.items()
+            for row in rows.values()
+            if _is_below(live.nodes.get(ino), row, node, step.path)
+        ]
+        return [op for ino in dict.fromkeys((node.ino, *found)) for op in self.dropped(ino)]
+
     def carried(self, source: int, target: int) -> list[bytes]:
         """Operations after which the locks of one inode are those of another, which takes its place."""
         ops: list[bytes] = []
@@ -104,6 +115,16 @@ class Locks:
         ops: list[bytes] = []
         for row in self.on_name(parent, name):
             ops += [self._drop(parent, row.token), self._put(ino, msgspec.structs.replace(row, name=b""))]
+        return ops
+
+    def renamed(self, steps: Sequence[Step], target: Step) -> list[bytes]:
+        """Operations after which locks on a name that is not there are on another place: what is there, or its name."""
+        source, goal = steps[-1], target.node or target.parent or _nowhere()
+        name = b"" if target.node is not None else target.path[-1]
+        ops: list[bytes] = []
+        for row in self.at(source):
+            new = msgspec.structs.replace(row, name=name, path=target.path)
+            ops += [self._drop((source.parent or _nowhere()).ino, row.token), self._put(goal.ino, new)]
         return ops
 
     # Looking

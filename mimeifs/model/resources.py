@@ -17,9 +17,11 @@ from mimeifs.errors import (
     IsADirError,
     MimeiError,
     NotADirError,
+    NotFoundError,
     NotPermittedError,
     ReadOnlyError,
 )
+from mimeifs.ids import MimeiId
 from mimeifs.model import relocating
 from mimeifs.model.describing import Describing, Spot, facts_of
 from mimeifs.model.entry import Link, View
@@ -38,7 +40,7 @@ from mimeifs.model.resource import Facts, Guard, Lock, Path
 from mimeifs.model.retiring import Leaving
 from mimeifs.model.staging import StagedFile
 from mimeifs.model.versions import Later
-from mimeifs.model.views import MimeiDir, Views
+from mimeifs.model.views import MimeiDir, PresentDir, Views
 
 DIRECTORY_MODE = 0o777
 UMASK = 0o022
@@ -84,6 +86,23 @@ class Resources:
         if facts.kind == "dir":
             raise IsADirError("is a directory")
         raise NotPermittedError("this is no regular file")
+
+    def versions_at(self, path: Path) -> tuple[MimeiId, Path, Path]:
+        """The MiMei that a place is in, the path behind which its versions are found as ``@`` names, and the rest of the path
+        in each of them."""
+        spot = self._walk(path)
+        spot.found()
+        base = max(depth for depth, step in enumerate(spot.steps) if isinstance(step.node, PresentDir | MimeiDir))
+        holder = spot.steps[base].node
+        below = base + 1
+        if below < len(spot.steps) and not isinstance(spot.steps[below].node, Inode) and path[base][:1] == b"@":
+            below += 1
+        mimei = holder.mimei if isinstance(holder, MimeiDir) else None
+        if isinstance(holder, PresentDir):
+            mimei = holder.tree.mimei
+        if mimei is None:
+            raise NotFoundError("this is in no MiMei")
+        return mimei, path[:base], path[below - 1 :]
 
     # Guards
 
@@ -166,9 +185,9 @@ class Resources:
             self._tell(spot.parent, spot.name)
             return
         parent = self._directory(spot)
-        node = spot.found()
+        spot.found()
         self._entry(parent, spot.name)
-        relocating.remove(parent, spot.name, lambda _: self.locked.dropped(node.ino))
+        relocating.remove(parent, spot.name, lambda _: self.locked.dropped_below(spot.steps[-1]))
 
     def _entry(self, parent: LiveDir, name: bytes) -> Inode:
         """The entry of a name that shows something; raises where it is only a view."""
@@ -187,7 +206,11 @@ class Resources:
         origin, spot = self._both(source, target, guard, overwrite)
         self.locked.check_member(origin.steps, guard)
         self.locked.check_below(origin.steps[-1], guard)
-        node = origin.found()
+        if origin.node is None:
+            self._directory(spot)
+            self._live.append(b"".join(self.locked.renamed(origin.steps, spot.steps[-1])))
+            return spot.node is not None
+        node = origin.node
         if isinstance(origin.parent, MimeiDir) and isinstance(spot.parent, MimeiDir):
             return self._rename_label(origin, spot)
         above, parent = self._directory(origin), self._directory(spot)
@@ -233,7 +256,11 @@ class Resources:
     ) -> bool:
         origin, spot = self._both(source, target, guard, overwrite)
         parent = self._directory(spot)
-        node, old = origin.found(), existing(parent, spot.name)
+        node, old = origin.node, existing(parent, spot.name)
+        if node is None:
+            empty = StagedFile(parent.tree, 0)
+            empty.place(parent, spot.name, self._owner(parent, who), None, lambda ino: self._took(spot, parent, ino))
+            return old is not None
 
         def again(then: Folded) -> bool:
             return self._copy(source, target, guard, who, overwrite, shallow, then)
@@ -250,9 +277,8 @@ class Resources:
             raise ForbiddenError("source and target are the same, or one is inside the other")
         origin, spot = self._walk_both(source, target)
         self._check_state(origin, guard)
-        if origin.node is None and origin.locked:
-            raise ConflictError("a locked name has nothing to copy or move until bytes came")
-        origin.found()
+        if not origin.locked:
+            origin.found()
         if spot.node is not None and not overwrite:
             raise ExistsError("the name exists already")
         if spot.node is None:
