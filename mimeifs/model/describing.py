@@ -137,7 +137,7 @@ class Describing:
                 rows.append(facts_of(name, child, fixed=fixed, properties=properties))
             size += sum(len(key) + len(value) for key, value in rows[-1].properties.items())
             if len(rows) == limit or size > PAGE_BYTES:
-                return tuple(rows), name
+                return tuple(rows), b"" if next(entries, None) is None else name
         return tuple(rows), b""
 
     def _listed(self, node: Node, after: bytes) -> Iterator[tuple[bytes, Node | None]]:
