@@ -16,6 +16,7 @@ from mimeifs.dav.exchange import PREFIX
 from mimeifs.dav.http import Adapter, Server
 from mimeifs.dav.interface import Tree
 from mimeifs.dav.listening import DriveOptions, shown
+from mimeifs.dav.litter import LitterTree
 from mimeifs.dav.origins import Origins
 from mimeifs.dav.surface import Site, application
 from mimeifs.errors import ConflictError
@@ -54,7 +55,9 @@ def make_server(home: Home, options: DriveOptions, tree: Tree) -> Server:
     accounts = Accounts(home.accounts_file)
     gate = Gate(accounts if options.asks_for_login else None, anonymous=options.anonymous)
     origins = Origins(options.public, options.pages, local_only=not options.asks_for_login)
-    server = Server((options.host, options.port), application(Site(tree, gate, origins)))
+    server = Server(
+        (options.host, options.port), application(Site(tree, gate, origins, None if options.keep_litter else LitterTree(tree)))
+    )
     if options.secure:
         path = certificates.given(options.certificate) if options.certificate else None
         path = path or certificates.made(home.certificate_file, options.host)

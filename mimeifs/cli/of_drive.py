@@ -41,6 +41,7 @@ def declare_drive(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dav-certificate", metavar="FILE", help="certificate and key (PEM), instead of one made here")
     parser.add_argument("--dav-login", action="store_true", help="ask for a login on this machine too")
     parser.add_argument("--dav-anonymous", action="store_true", help="let whoever has no name look, and change nothing")
+    parser.add_argument("--dav-litter", action="store_true", help="keep .DS_Store and its like as any other file")
     parser.add_argument("--dav-public", metavar="HOST[:PORT]", action="append", default=[], help="a proxy's name for it")
     parser.add_argument("--dav-cors", metavar="ORIGIN", action="append", default=[], help="pages of that site may use it")
 
@@ -64,6 +65,7 @@ def drive_options(home: Home, arguments: Arguments) -> "DriveOptions | None":
         arguments.dav_login,
         arguments.dav_anonymous,
         frozenset(name.lower() for name in arguments.dav_public),
+        arguments.dav_litter,
         frozenset(arguments.dav_cors),
     )
     options.check(Accounts(home.accounts_file))

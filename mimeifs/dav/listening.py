@@ -25,6 +25,8 @@ class DriveOptions:
     anonymous: bool = False
     public: frozenset[str] = frozenset()
     """Further names of this server, with ports, such as a proxy's."""
+    keep_litter: bool = False
+    """What desktops leave in folders goes into the tree, and so into versions."""
     pages: frozenset[str] = frozenset()
     """Origins of pages that may use it (CORS)."""
 

@@ -19,6 +19,7 @@ from mimeifs.dav import access_log, locking, moving, naming, options, pages, pat
 from mimeifs.dav.access import Gate
 from mimeifs.dav.exchange import PREFIX, Answer, Exchange, Visitor
 from mimeifs.dav.interface import Tree
+from mimeifs.dav.litter import LitterTree
 from mimeifs.dav.origins import Origins
 from mimeifs.dav.preconditions import locked
 from mimeifs.dav.readonly import allowed, read_only
@@ -69,6 +70,8 @@ class Site:
     tree: Tree
     gate: Gate
     origins: Origins
+    litter: LitterTree | None = None
+    """Where what desktops leave is kept; None to treat it as any file."""
 
 
 class Surface:
@@ -109,9 +112,11 @@ class Surface:
             return Answer(302, [("Location", PREFIX + "/")]) if home else None
         visitor = self._site.gate.admit(headers, environ["REMOTE_ADDR"], secure=environ["wsgi.url_scheme"] == "https")
         entry.user = visitor.user
-        exchange = Exchange(
-            method, paths.decode(raw), raw, query, headers, environ["wsgi.input"], visitor, self._site.tree, hosts
-        )
+        path = paths.decode(raw)
+        tree, litter = self._site.tree, self._site.litter
+        if litter is not None and litter.apart(path):
+            tree = litter
+        exchange = Exchange(method, path, raw, query, headers, environ["wsgi.input"], visitor, tree, hosts)
         return _carried_out(exchange, visitor)
 
     def _preflight(self, headers: dict[str, str]) -> Answer:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mimeifs.dav.access import Gate
 from mimeifs.dav.http import Server
+from mimeifs.dav.litter import LitterTree
 from mimeifs.dav.origins import Origins
 from mimeifs.dav.surface import Site, application
 from tests.dav.memory_tree import MemoryTree
@@ -111,7 +112,7 @@ class Serving:
 @contextmanager
 def serving(gate: Gate | None = None, origins: Origins | None = None, threads: int = 64) -> Iterator[Serving]:
     tree = MemoryTree()
-    site = Site(tree, gate or Gate(None), origins or Origins(local_only=True))
+    site = Site(tree, gate or Gate(None), origins or Origins(local_only=True), LitterTree(tree))
     server = Server(("127.0.0.1", 0), application(site), threads)
     server.prepare()
     thread = threading.Thread(target=server.serve)

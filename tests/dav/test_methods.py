@@ -250,6 +250,37 @@ def test_a_collection_comes_as_a_zip(served: Serving) -> None:
         assert {name: archive.read(name) for name in archive.namelist()} == {"1/f": b"first"}
 
 
+def test_litter_is_kept_in_memory(served: Serving) -> None:
+    served.ask("MKCOL", "/webdav/d")
+    for name in (".DS_Store", "._photo.jpg", "Thumbs.db"):
+        assert served.ask("PUT", f"/webdav/d/{name}", body=b"litter").status == 201
+        assert served.ask("GET", f"/webdav/d/{name}").body == b"litter"
+        assert served.ask("PROPFIND", f"/webdav/d/{name}", {"Depth": "0"}).status == 207
+    assert served.tree.root.children[b"d"].children == {}
+    token = served.ask("LOCK", "/webdav/d/._photo.jpg", body=EXCLUSIVE)["Lock-Token"]
+    assert served.ask("PUT", "/webdav/d/._photo.jpg", body=b"x").status == 423
+    assert served.ask("PUT", "/webdav/d/._photo.jpg", {"If": f"({token})"}, b"x").status == 204
+    assert served.ask("UNLOCK", "/webdav/d/._photo.jpg", {"Lock-Token": token}).status == 204
+    assert served.ask("MOVE", "/webdav/d/._photo.jpg", {"Destination": "/webdav/d/photo"}).status == 201
+    assert served.tree.root.children[b"d"].children[b"photo"].data == b"x"
+    assert served.ask("DELETE", "/webdav/d/Thumbs.db").status == 204
+    assert served.ask("GET", "/webdav/d/Thumbs.db").status == 404
+    assert served.ask("PUT", "/webdav/none/.DS_Store", body=b"").status == 409
+
+
+def test_litter_that_is_in_the_tree_stays_there(served: Serving) -> None:
+    served.tree.replace((b".DS_Store",), Guard(), b"old", None)
+    assert served.ask("PUT", "/webdav/.DS_Store", body=b"new").status == 204
+    assert served.tree.root.children[b".DS_Store"].data == b"new"
+
+
+def test_litter_does_not_grow_without_bound(served: Serving) -> None:
+    for number in range(20):
+        assert served.ask("PUT", f"/webdav/._{number}", body=bytes(1 << 20)).status == 201
+    assert [served.ask("HEAD", f"/webdav/._{number}").status for number in (0, 19)] == [404, 200]
+    assert served.ask("PUT", "/webdav/._big", body=bytes(5 << 20)).status == 413
+
+
 # Who gets in
 
 

@@ -169,3 +169,24 @@ def test_cadaver(drive: tuple[Served, str], tmp_path: Path) -> None:
     done = run("cadaver", url, folder=tmp_path, words_in=words)
     assert "failed" not in done.stdout
     assert sorted(os.listdir(served.mount / "cadaver")) == ["d", "h"]
+
+
+@pytest.mark.skipif(shutil.which("mount.davfs") is None or os.geteuid() != 0, reason="davfs2 is not installed, or not root")
+def test_davfs2_writes(drive: tuple[Served, str], tmp_path: Path) -> None:
+    served, url = drive
+    served.mimei("davfs")
+    where = tmp_path / "davfs"
+    where.mkdir()
+    (tmp_path / "conf").write_text("ask_auth 0\nuse_locks 1\n")
+    mounted = run("mount", "-t", "davfs", "-o", f"conf={tmp_path}/conf", f"{url}davfs/", str(where), folder=tmp_path)
+    assert mounted.returncode == 0, mounted.stderr
+    try:
+        (where / "a").write_text("hello")
+        (where / "d").mkdir()
+        (where / "d" / "b").write_text("more")
+        (where / "d" / "b").rename(where / "c")
+        (where / "a").unlink()
+    finally:
+        run("umount", str(where), folder=tmp_path)
+    found = {path.name: path.read_text() for path in (served.mount / "davfs").rglob("*") if path.is_file()}
+    assert found == {"c": "more"}
