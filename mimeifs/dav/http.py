@@ -7,6 +7,7 @@ read into memory; a connection that says nothing holds a thread, and a TLS hands
 
 import logging
 import re
+import select
 import selectors
 import socket
 from time import monotonic, time
@@ -152,6 +153,14 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
         self.rfile = Inflow(sock, self.patience, serving.timeout)
         self.wfile = Outflow(sock, self.patience, serving.timeout)
         self.greeted = False
+
+    def speaks_soon(self, seconds: float) -> bool:
+        """Wait so long for the next request; whether there is one."""
+        if self.rfile.has_data():
+            return True
+        poll = select.poll()
+        poll.register(self.socket.fileno(), select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def communicate(self) -> bool:
         """Answer a request; what breaks a connection, plain HTTP where TLS is spoken for instance, ends it and no more."""

@@ -3,6 +3,7 @@
 import mimetypes
 import secrets
 from collections.abc import Iterator
+from functools import lru_cache
 
 from mimeifs.dav import conditions, dates, naming, preconditions, ranges
 from mimeifs.dav.conditions import Verdict
@@ -18,7 +19,12 @@ _ACTIVE = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "a
 
 def content_type(name: bytes) -> str:
     """What kind of file a name promises."""
-    kind, coding = _TYPES.guess_type(name.decode(errors="replace").replace(":", "_"))
+    return _of_suffix(name[name.rfind(b".") :] if b"." in name else b"")
+
+
+@lru_cache(1024)
+def _of_suffix(suffix: bytes) -> str:
+    kind, coding = _TYPES.guess_type("name" + suffix.decode(errors="replace").replace(":", "_"))
     return kind if kind and not coding else "application/octet-stream"
 
 

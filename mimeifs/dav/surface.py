@@ -23,7 +23,7 @@ from mimeifs.dav.litter import LitterTree
 from mimeifs.dav.origins import Origins
 from mimeifs.dav.preconditions import locked
 from mimeifs.dav.readonly import allowed, read_only
-from mimeifs.dav.status import Refusal, line, status_of
+from mimeifs.dav.status import Headers, Refusal, line, status_of
 from mimeifs.errors import IsADirError, LockHeldError, MimeiError, ReadOnlyError
 
 log = logging.getLogger(__name__)
@@ -85,8 +85,9 @@ class Surface:
         """See PEP 3333. What is not below the prefix is the library's."""
         start: Start = environ.get("mimeifs.start") or start_response
         entry = access_log.Entry(environ)
+        headers = _headers(environ)
         try:
-            answer = self._answer(environ, entry)
+            answer = self._answer(environ, headers, entry)
             if answer is None:
                 assert self.next is not None
                 return self.next(environ, start_response)
@@ -97,10 +98,11 @@ class Surface:
         except Exception:
             log.exception("a request met an unforeseen error")
             answer = _refused(Refusal(500, "an unforeseen error; the server's log says more"))
-        return entry.followed(_sent(environ, start, answer, self._site, entry))
+        entry.status = answer.status
+        more = self._site.origins.response(headers)
+        return entry.followed(_sent(environ["REQUEST_METHOD"], start, answer, more))
 
-    def _answer(self, environ: dict[str, Any], entry: access_log.Entry) -> Answer | None:
-        headers = _headers(environ)
+    def _answer(self, environ: dict[str, Any], headers: dict[str, str], entry: access_log.Entry) -> Answer | None:
         method: str = environ["REQUEST_METHOD"]
         target, _, query = environ["mimeifs.target"].partition("?")
         raw = paths.below(PREFIX, target)
@@ -159,17 +161,18 @@ def _refused(refusal: Refusal) -> Answer:
     return Answer(refusal.status, [("Content-Type", kind), *refusal.headers], body)
 
 
-def _sent(environ: dict[str, Any], start: Start, answer: Answer, site: Site, entry: access_log.Entry) -> Iterator[bytes]:
-    headers = [*answer.headers, *site.origins.response(_headers(environ))]
-    names = {name.lower() for name, _ in headers}
+def _sent(method: str, start: Start, answer: Answer, more: Headers) -> Iterator[bytes]:
+    """Begin the answer; its body."""
+    headers = [*answer.headers, *more]
     body = answer.body
-    if isinstance(body, bytes) and "content-length" not in names and answer.status not in (204, 304):
+    bodyless = answer.status in (204, 304)
+    if isinstance(body, bytes) and not bodyless and all(name != "Content-Length" for name, _ in headers):
         headers.append(("Content-Length", str(len(body))))
     start(line(answer.status), headers)
-    entry.status = answer.status
-    if environ["REQUEST_METHOD"] == "HEAD" or answer.status in (204, 304):
-        if not isinstance(body, bytes) and hasattr(body, "close"):
-            body.close()
+    if method == "HEAD" or bodyless:
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
         return iter(())
     return iter((body,)) if isinstance(body, bytes) else body
 

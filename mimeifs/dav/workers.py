@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 30.0
 LEAST_PATIENCE = 0.5
+LINGER_SECONDS = 0.01
 
 
 class Conn(Protocol):
@@ -28,6 +29,9 @@ class Conn(Protocol):
 
     def communicate(self) -> bool:
         """Answer a request; whether the connection stays."""
+
+    def speaks_soon(self, seconds: float) -> bool:
+        """Wait so long for the next request; whether there is one."""
 
     def close(self) -> None:
         """Hang up."""
@@ -91,9 +95,13 @@ class Workers:
         while (conn := self._next(me)) is not None:
             keep = False
             try:
-                keep = conn.communicate()
+                while keep := conn.communicate():
+                    # Two hops between threads cost more than most requests; who has more to ask asks soon.
+                    if self._queue or not conn.speaks_soon(LINGER_SECONDS):
+                        break
             except Exception:
                 log.exception("a request failed in an unforeseen way")
+                keep = False
             try:
                 if keep:
                     self._server.put_conn(conn)
