@@ -7,9 +7,10 @@ matter; URLs, headers and XML are none of it.
 
 from typing import Protocol
 
+from mimeifs.api.tree_requests import VersionsAt
 from mimeifs.model.resource import Facts, Guard, Lock, Path
 
-__all__ = ["Facts", "Guard", "Lock", "Path", "Reading", "Staged", "Tree"]
+__all__ = ["Facts", "Guard", "Lock", "Path", "Reading", "Staged", "Tree", "VersionsAt"]
 
 
 class Reading(Protocol):
@@ -92,6 +93,9 @@ class Tree(Protocol):
 
     def locks(self, path: Path) -> list[Lock]:
         """Those that cover ``path``."""
+
+    def versions(self, path: Path, after: bytes = b"") -> VersionsAt:
+        """A page of the versions of the MiMei that a place is in, and where the place is in each."""
 
     def space(self) -> tuple[int, int]:
         """Bytes used and bytes available."""

@@ -14,7 +14,7 @@ from uuid import uuid4
 from msgspec import structs
 
 from mimeifs.dav.dates import SECOND
-from mimeifs.dav.interface import Facts, Guard, Lock, Path, Reading, Staged, Tree
+from mimeifs.dav.interface import Facts, Guard, Lock, Path, Reading, Staged, Tree, VersionsAt
 from mimeifs.errors import LockHeldError, MimeiError, NotFoundError, TooLargeError
 
 MAX_BYTES = 16 << 20
@@ -225,6 +225,10 @@ class LitterTree:
                 return [held]
             self._locks.pop(path, None)
         return [] if is_litter(path) else self._tree.locks(path)
+
+    def versions(self, path: Path, after: bytes = b"") -> VersionsAt:
+        """See ``Tree``."""
+        return self._tree.versions(path, after)
 
     def space(self) -> tuple[int, int]:
         """See ``Tree``."""

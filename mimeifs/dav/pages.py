@@ -98,10 +98,8 @@ def _tools(path: Path, may_write: bool) -> str:
 def _past(here: bytes) -> str:
     """What stands above a version: that it is one, and the way back."""
     name = escape(here.decode(errors="replace"))
-    return (
-        f'<p class="past">This is <strong>{name}</strong>, as it was. Nothing here can change;'
-        " <em>Restore</em> brings a file back into the present.</p>\n"
-    )
+    what = "all that it was" if here == timeline.HISTORY else f"<strong>{name}</strong>, as it was"
+    return f'<p class="past">This is {what}. Nothing here can change; <em>Restore</em> brings a file back to the present.</p>\n'
 
 
 def _act(place: Timeline | None, name: bytes, address: str, facts: Facts, *, may_write: bool) -> str:
@@ -150,11 +148,15 @@ def _row(place: Timeline | None, name: bytes, facts: Facts, *, may_write: bool) 
     kind = "dir" if is_dir else "file"
     act = _act(place, name, address, facts, may_write=may_write)
     size = "" if is_dir else f'<data value="{facts.size}">{_size(facts.size)}</data>'
-    when = dates.created(facts.mtime_ns)
     return (
         f'<tr><td><a class="{kind}" href="{address}">{text}{"/" if is_dir else ""}</a></td><td class="n">{size}</td>'
-        f'<td class="t"><time datetime="{when}">{when[:10]} {when[11:16]}</time></td><td class="a">{act}</td></tr>\n'
+        f'<td class="t">{_time(facts.mtime_ns)}</td><td class="a">{act}</td></tr>\n'
     )
+
+
+def _time(at_ns: int) -> str:
+    when = dates.created(at_ns)
+    return f'<time datetime="{when}">{when[:10]} {when[11:16]}</time>'
 
 
 def _size(count: int) -> str:
@@ -172,12 +174,13 @@ def _timeline(exchange: Exchange, place: Timeline | None) -> Iterator[str]:
     now = "" if place.is_past else ' aria-current="true"'
     yield f'<li><a href="{escape(href(place.present, is_dir=True))}"{now}>present</a></li>\n'
     for one in place.versions:
-        now = ' aria-current="true"' if one.name == place.here else ""
-        when = dates.created(one.mtime_ns)
-        address = escape(href((*place.above, one.name, *place.rest), is_dir=True))
-        name = escape(one.name.decode(errors="replace"))
-        yield f'<li><a href="{address}"{now}>{name}</a> <time datetime="{when}">{when[:10]} {when[11:16]}</time></li>\n'
+        now = ' aria-current="true"' if place.shows(one) else ""
+        name = timeline.name_of(one).decode()
+        labels = "".join(f" <em>{escape(label)}</em>" for label in one.labels)
+        memo = f"<small>{escape(one.memo)}</small>" if one.memo else ""
+        address = escape(href(place.version(one), is_dir=True))
+        yield f'<li><a href="{address}"{now}>{name}</a>{labels} {_time(one.time_ns)}{memo}</li>\n'
     yield "</ol>\n"
     if exchange.visitor.may_write:
-        yield f'<button type="button" id="version" data-in="{escape(href(place.above, is_dir=True))}">Take a version</button>\n'
+        yield f'<button type="button" id="version" data-in="{escape(href(place.taken, is_dir=True))}">Take a version</button>\n'
     yield "</aside>\n"

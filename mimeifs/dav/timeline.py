@@ -1,14 +1,15 @@
 """Where a place stands among the versions of its MiMei: which one it shows, which others there are, and where the present is.
 
-A MiMei shown by its ``@`` names has them beside ``@cur``; one shown by its present has them in its unlisted ``.mimei``.
+A MiMei shown by its ``@`` names has the present in ``@cur``; one shown by its present has the names unlisted, and takes
+versions in ``.mimei``.
 """
 
 from dataclasses import dataclass
 
-from mimeifs.dav.interface import Facts, Path, Tree
+from mimeifs.api.tree_requests import VersionLine
+from mimeifs.dav.interface import Path, Tree
 from mimeifs.errors import MimeiError
 
-LISTED = 500
 PRESENT = b"@cur"
 HISTORY = b"@history"
 HIDDEN = b".mimei"
@@ -16,53 +17,55 @@ HIDDEN = b".mimei"
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """``above`` is the directory of versions, ``rest`` the path inside one, ``here`` the name of the one that is shown, b"" for
-    the present; ``versions`` begin with the newest."""
+    """``base`` is where versions are found by name, ``inside`` the path in one; ``here`` is the one that is shown, b"" for the
+    present, which is at ``present``; versions are ``taken`` in a directory, and begin with the newest."""
 
-    above: Path
-    rest: Path
+    base: Path
+    inside: Path
     here: bytes
-    versions: tuple[Facts, ...]
+    present: Path
+    taken: Path
+    versions: tuple[VersionLine, ...]
 
     @property
     def is_past(self) -> bool:
-        """Whether a version is shown."""
+        """Whether a version is shown, or several."""
         return self.here not in (b"", PRESENT)
 
-    @property
-    def present(self) -> Path:
-        """The same place in the present."""
-        return (*self.above[:-1], *self.rest) if self.above[-1:] == (HIDDEN,) else (*self.above, PRESENT, *self.rest)
+    def version(self, line: VersionLine) -> Path:
+        """The same place in a version."""
+        return (*self.base, name_of(line), *self.inside)
+
+    def shows(self, line: VersionLine) -> bool:
+        """Whether that version is the one that is shown."""
+        return self.here == name_of(line) or self.here[1:].decode(errors="replace") in line.labels
 
     def history(self, name: bytes) -> Path:
         """Where what a file was is listed."""
-        return (*self.above, HISTORY, *self.rest, name)
+        return (*self.base, HISTORY, *self.inside, name)
+
+
+def name_of(line: VersionLine) -> bytes:
+    """The name of a version among the others."""
+    return f"@{line.number}{f'~{line.fork}' if line.fork else ''}".encode()
 
 
 def find(tree: Tree, path: Path) -> Timeline | None:
     """Where a place stands; None where there are no versions."""
-    for index, name in enumerate(path):
-        if name.startswith(b"@"):
-            return _read(tree, (path[:index], (*path[:index], HIDDEN)), path[index + 1 :], name)
-    if path[-1:] == (HIDDEN,):
-        return _read(tree, (path,), (), b"")
-    for depth in range(len(path), 0, -1):
-        found = _read(tree, (path[:depth], (*path[:depth], HIDDEN)), path[depth:], b"")
-        if found is not None:
-            # What stands beside @cur is a MiMei's directory itself, and has no place inside a version.
-            return found if found.above[-1:] == (HIDDEN,) or depth == len(path) else None
-    return None
-
-
-def _read(tree: Tree, places: tuple[Path, ...], rest: Path, here: bytes) -> Timeline | None:
-    for above in places:
-        try:
-            listed, _ = tree.entries(above, b"", LISTED)
-        except MimeiError:
-            continue
-        versions = [one for one in listed if one.name.startswith(b"@")]
-        if above[-1:] != (HIDDEN,) and all(one.name != PRESENT for one in versions):
-            continue
-        past = sorted((one for one in versions if one.name != PRESENT), key=lambda one: one.mtime_ns, reverse=True)
-        return Timeline(above, rest, here, tuple(past))
-    return None
+    try:
+        found = tree.versions(path)
+    except MimeiError:
+        return None
+    base, inside = found.base, found.inside
+    if not base:
+        return None
+    here = path[len(base)] if len(path) > len(base) and path[len(base)].startswith(b"@") else b""
+    if here and path[len(base) + 1 :] != inside:
+        here = b""  # An entry of the present that begins with the sign.
+    if base[-1:] == (HIDDEN,):
+        return Timeline(base, inside, here, (*base[:-1], *inside), base, found.versions)
+    try:
+        tree.look((*base, PRESENT))
+    except MimeiError:
+        return Timeline(base, inside, here, (*base, *inside), (*base, HIDDEN), found.versions)
+    return Timeline(base, inside, here, (*base, PRESENT, *inside), base, found.versions)

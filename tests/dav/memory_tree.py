@@ -10,6 +10,7 @@ import uuid
 from copy import deepcopy
 from dataclasses import dataclass, field
 
+from mimeifs.api.tree_requests import VersionLine, VersionsAt
 from mimeifs.dav.interface import Facts, Guard, Lock, Path
 from mimeifs.errors import (
     CapacityError,
@@ -369,6 +370,22 @@ class MemoryTree:
     def locks(self, path: Path) -> list[Lock]:
         with self._lock:
             return [self._lock_of(where, held) for where, held in self._covering(path)]
+
+    def versions(self, path: Path, after: bytes = b"") -> VersionsAt:
+        with self._lock:
+            for depth in range(len(path), 0, -1):
+                try:
+                    children = self._find(path[:depth]).children or {}
+                except (NotFoundError, NotADirError):
+                    continue
+                if b"@cur" in children:
+                    names = [name for name in children if name.startswith(b"@") and name != b"@cur"]
+                    lines = [
+                        VersionLine(index + 1, "", "", children[name].birth_ns, "", 0, 0, "", (name[1:].decode(),), ())
+                        for index, name in enumerate(names)
+                    ]
+                    return VersionsAt("", path[:depth], path[depth + 1 :], tuple(reversed(lines)), b"")
+            raise NotFoundError("no versions")
 
     def space(self) -> tuple[int, int]:
         with self._lock:

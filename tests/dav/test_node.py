@@ -87,9 +87,10 @@ def test_versions_by_the_drive(drive: tuple[Served, str]) -> None:
     page = ask(url, "GET", "past/.mimei/@before/").body.decode()
     assert 'data-to="/webdav/past/f"' in page
     present = ask(url, "GET", "past/").body.decode()
-    assert 'href="/webdav/past/.mimei/@before/"' in present
-    assert 'href="/webdav/past/.mimei/@history/f/"' in present
-    was = ask(url, "GET", "past/.mimei/@history/f/")
+    assert 'href="/webdav/past/@1/"' in present
+    assert 'data-in="/webdav/past/.mimei/"' in present
+    assert 'href="/webdav/past/@history/f/"' in present
+    was = ask(url, "GET", "past/@history/f/")
     assert was.body.count(b'data-to="/webdav/past/f"') == 1
     assert 'data-to="/webdav/past/f"' in ask(url, "GET", "past/@before/").body.decode()
 
