@@ -26,7 +26,8 @@ from mimeifs.store.content import EMPTY, ContentRef
 
 MAX_DEPTH = 1000
 MAX_PATH = 32 << 10
-PAGE = 256
+PAGE = 128
+"""The most entries in a page: about as many as the loop can spare the time for."""
 PAGE_BYTES = 256 << 10
 _KINDS: dict[int, ResourceKind] = {stat.S_IFDIR: "dir", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
 _LOCKED_MODE = stat.S_IFREG | 0o644

@@ -6,8 +6,8 @@ else the journal position behind the last change below it, which this process no
 states no two have the same, and a restart may change a tag though nothing else did.
 """
 
-import base64
 import zlib
+from base64 import urlsafe_b64encode
 
 from mimeifs.ids import BlobId
 from mimeifs.model import state
@@ -23,7 +23,8 @@ from mimeifs.model.virtual import VirtualDir
 from mimeifs.store.content import EMPTY, ContentRef
 from mimeifs.store.database import Table
 
-_DIGEST_BYTES = 20
+_DIGEST_BYTES = 18
+"""A multiple of 3, so that base64 needs no padding, and of 2."""
 NOTHING = "empty"
 """The tag of a file without bytes."""
 
@@ -46,7 +47,7 @@ def etag_of(node: Node) -> str:
 def strong(*digests: bytes) -> str:
     """A tag of digests."""
     size = _DIGEST_BYTES // len(digests)
-    return base64.b32encode(b"".join(digest[:size] for digest in digests)).decode().lower()
+    return urlsafe_b64encode(b"".join([digest[:size] for digest in digests])).decode()
 
 
 def _content(node: Node, content: ContentRef) -> str:
