@@ -5,11 +5,12 @@ dies it is replaced, and when it cannot listen the node goes on without it.
 """
 
 import logging
+import logging.handlers
 import os
 import signal
 import threading
 
-from mimeifs.dav import certificates
+from mimeifs.dav import access_log, certificates
 from mimeifs.dav.access import Gate
 from mimeifs.dav.accounts import Accounts
 from mimeifs.dav.exchange import PREFIX
@@ -24,6 +25,8 @@ from mimeifs.home import Home
 
 log = logging.getLogger(__name__)
 
+MAX_LOG = 8 << 20
+OLD_LOGS = 3
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -41,6 +44,7 @@ def run(home: Home, options: DriveOptions, tree: Tree, lifeline: int) -> None:
         signal.signal(number, lambda *_: _end(server))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     threading.Thread(target=_end_on_loss, args=(lifeline, server), daemon=True).start()
+    _log_requests(home)
     url = f"{'https' if options.secure else 'http'}://{shown(*server.bind_addr)}{PREFIX}/"
     home.drive_file.write_text(f"{url}\n")
     log.info("the network drive is at %s", url)
@@ -48,6 +52,14 @@ def run(home: Home, options: DriveOptions, tree: Tree, lifeline: int) -> None:
         server.serve()
     finally:
         home.drive_file.unlink(missing_ok=True)
+
+
+def _log_requests(home: Home) -> None:
+    """Write the access log to a file of its own, which makes way for a new one before it fills the disk."""
+    handler = logging.handlers.RotatingFileHandler(home.access_log, maxBytes=MAX_LOG, backupCount=OLD_LOGS)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    access_log.log.addHandler(handler)
+    access_log.log.propagate = False
 
 
 def make_server(home: Home, options: DriveOptions, tree: Tree) -> Server:

@@ -63,6 +63,11 @@ class Home:
         return self.root / "drive"
 
     @property
+    def access_log(self) -> Path:
+        """A line for each request to the network drive."""
+        return self.root / "access.log"
+
+    @property
     def accounts_file(self) -> Path:
         """App passwords."""
         return self.root / "keys" / "passwords"

@@ -69,7 +69,7 @@ class _Supervisor:
         self._to_syncer, self._syncer_end = messages.pair()
         self._lifeline, self._life = os.pipe()
         self._children: dict[int, _Child] = {}
-        self._again = {"keeper": self._keep_on, "syncer": self._sync, "drive": self._drive}
+        self._drive_deaths: list[float] = []
         self.asked = False
 
     def run(self) -> int:
@@ -171,9 +171,10 @@ class _Supervisor:
                 return code
             if told is not None:
                 log.error("%s: %s", name, told)
-            if name == "drive" and (told is not None or self.asked or code == 0):
-                continue  # It was asked to end, or cannot listen where it was to; all else goes on.
-            deaths = [when for when in [*deaths, time.monotonic()] if when > time.monotonic() - DEATH_SECONDS]
+            if name == "drive":
+                self._replace_drive(code, ended=told is not None or self.asked or code == 0)
+                continue
+            deaths = _recent([*deaths, time.monotonic()])
             if len(deaths) > MAX_DEATHS:
                 log.error(
                     "the %s died %d times in %d s; giving up, what the journal holds is kept", name, len(deaths), DEATH_SECONDS
@@ -182,7 +183,18 @@ class _Supervisor:
                 self._finish()
                 return 1
             log.error("the %s died (%d) and is replaced", name, code)
-            self._fork(name, self._again[name])
+            self._fork(name, self._keep_on if name == "keeper" else self._sync)
+
+    def _replace_drive(self, code: int, *, ended: bool) -> None:
+        """Start another network drive, unless it was asked to end or cannot listen where it was to; whatever becomes of it, the
+        mount stays."""
+        self._drive_deaths = _recent([*self._drive_deaths, time.monotonic()])
+        if ended or len(self._drive_deaths) > MAX_DEATHS:
+            if not ended:
+                log.error("the network drive died too often (%d) and stays away; the mount works without it", code)
+            return
+        log.error("the network drive died (%d) and is replaced", code)
+        self._fork("drive", self._drive)
 
     def _finish(self) -> None:
         """The node is gone: let the keeper finish, end the others, and make sure nothing stays mounted."""
@@ -196,6 +208,11 @@ class _Supervisor:
             told = _heard(child)
             if told is not None:
                 log.error("%s: %s", child.name, told)
+
+
+def _recent(deaths: list[float]) -> list[float]:
+    """Those of the last ``DEATH_SECONDS``."""
+    return [when for when in deaths if when > time.monotonic() - DEATH_SECONDS]
 
 
 def _tell(telling: int, error: MimeiError | OSError) -> int:

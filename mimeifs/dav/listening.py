@@ -46,7 +46,7 @@ class DriveOptions:
     @property
     def asks_for_login(self) -> bool:
         """Whether one needs a name. A name in public means that a proxy lets others in."""
-        return not self.local or self.login or bool(self.public)
+        return not self.local or self.login or self.anonymous or bool(self.public)
 
     def check(self, accounts: Accounts) -> None:
         """Raise ``ForbiddenError`` where a login is asked for and nobody could give one."""
