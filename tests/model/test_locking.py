@@ -10,7 +10,7 @@ from mimeifs.errors import (
     NotFoundError,
     TooLargeError,
 )
-from mimeifs.model import locking
+from mimeifs.model import live, locking
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.resource import NO_GUARD, Guard, Lock
 from mimeifs.store.database import Table
@@ -157,6 +157,20 @@ def test_a_lock_follows_a_rename_by_others_also_above_it(tree: Tree) -> None:
     assert tree.tokens("/photos/e/x") == [lock.token]
     with pytest.raises(LockHeldError):
         tree.remove("/photos/e")
+
+
+def test_what_is_locked_stays_in_memory_and_what_is_not_may_leave(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tree.lock(FILE, ANN)
+    for name in "bcdefg":
+        tree.put(f"/photos/{name}{name}", b"1")
+    monkeypatch.setattr(live, "IDLE_LIMIT", 1)
+    nodes = tree.local.engine.live.nodes
+    locked, other = tree.look(FILE).ino, tree.look("/photos/bb").ino
+    for _ in range(3):
+        for path in ("/photos/cc", "/photos/dd", "/photos/ee", "/photos/ff"):
+            tree.look(path)
+    assert (locked in nodes, other in nodes) == (True, False)
+    assert tree.tokens(FILE) == [lock.token]
 
 
 def test_a_lock_stays_through_what_replaces_the_bytes(tree: Tree) -> None:

@@ -451,6 +451,19 @@ def test_the_tag_of_a_directory_changes_with_anything_below_it(tree: Tree, what:
         assert tree.etag(path) != before, path
 
 
+@pytest.mark.parametrize("settled", [True, False])
+def test_the_tag_changes_at_every_name_of_a_hard_link(tree: Tree, settled: bool) -> None:
+    tree.local.run(lambda: directory(tree, "/photos").link(b"hard", live(tree, "/photos/d/x")))
+    if settled:
+        last(tree, "/photos")
+    tree.local.crash()
+    tree = Tree(tree.local)
+    file = live(tree, "/photos/hard")
+    before = tree.etag("/photos/d")
+    tree.local.run(lambda: file.write(0, b"!"))
+    assert tree.etag("/photos/d") != before
+
+
 def test_the_tag_of_a_directory_does_not_change_with_its_neighbours(tree: Tree) -> None:
     before = tree.etag("/photos/d")
     tree.put("/photos/a", b"2")
