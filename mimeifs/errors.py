@@ -92,6 +92,18 @@ class LockedError(ConflictError):
     """Another process has the store open."""
 
 
+class LockHeldError(ConflictError):
+    """A lock covers it whose token was not given; ``path`` leads from the node's root to what is locked."""
+
+    def __init__(self, message: str, path: tuple[bytes, ...] = ()) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class ChangedError(ConflictError):
+    """It is no longer in the state that the caller decided upon."""
+
+
 class IntegrityError(MimeiError):
     """Stored data is damaged: what was read does not match its digest or its format."""
 

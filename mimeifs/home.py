@@ -2,7 +2,7 @@
 
 ``keys/user.key`` (may be sealed with a passphrase; needed only to delegate), ``keys/device.key`` (never sealed:
 automatic versions must not wait), ``store/`` (see :mod:`mimeifs.store.storage`), ``socket`` (where the running node
-takes commands), ``mount`` (its mount point).
+takes commands), ``mount`` (its mount point), ``drive`` (the address of its network drive).
 """
 
 import os
@@ -56,6 +56,26 @@ class Home:
     def mount_file(self) -> Path:
         """Says where the running node is mounted."""
         return self.root / "mount"
+
+    @property
+    def drive_file(self) -> Path:
+        """Says where the running node's network drive is."""
+        return self.root / "drive"
+
+    @property
+    def access_log(self) -> Path:
+        """A line for each request to the network drive."""
+        return self.root / "access.log"
+
+    @property
+    def accounts_file(self) -> Path:
+        """App passwords."""
+        return self.root / "keys" / "passwords"
+
+    @property
+    def certificate_file(self) -> Path:
+        """The certificate that was made for the network drive, with its key."""
+        return self.root / "keys" / "drive.pem"
 
     @property
     def exists(self) -> bool:

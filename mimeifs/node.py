@@ -24,6 +24,7 @@ import trio
 from mimeifs.api import server as api
 from mimeifs.api.services import services_of
 from mimeifs.clock import SystemClock, SystemRandomness
+from mimeifs.dav.listening import DriveOptions
 from mimeifs.engine import Engine, check_device
 from mimeifs.errors import CapacityError, IntegrityError, MimeiError, PeerError
 from mimeifs.fuse.mount import Mount, MountOptions
@@ -52,12 +53,13 @@ _M_MMAP_THRESHOLD = -3
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What to serve: a home, where to mount it, how, and whom to tell when it is ready."""
+    """What to serve: a home, where to mount it, how, whom to tell when it is ready, and how to show it as a network drive."""
 
     home: Home
     mount: Path
     mount_options: MountOptions
     ready: Callable[[], None]
+    drive: DriveOptions | None = None
 
 
 class Node:
@@ -78,8 +80,7 @@ class Node:
         engine.blobs.pace = Pace(monotonic_ns)
         self._asked_ns = 0
         self._sync_event = trio.Event()
-        self.told: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
-        self.write_back: Callable[[frozenset[int]], Awaitable[None]] = _writes_through
+        self.mount: Mount | None = None
         live = engine.live
         live.reserve = self._room.reserve
         live.spare = self._room.spare
@@ -101,7 +102,8 @@ class Node:
             except Cold as cold:
                 await self._fetch(cold.ids)
             except Unwritten as unwritten:
-                await self.write_back(unwritten.inos)
+                if self.mount is not None:
+                    await self.mount.write_back(unwritten.inos)
                 written |= unwritten.inos
             except Later as later:
                 written = frozenset()
@@ -138,6 +140,11 @@ class Node:
         await self.sync()
         await self.told()
         return result
+
+    async def told(self) -> None:
+        """Return when the kernel has let go of what it knew of all that was changed from elsewhere."""
+        if self.mount is not None:
+            await self.mount.told()
 
     async def sync(self) -> None:
         """Return when everything appended so far is durable; raises ``IntegrityError`` when that can no longer be."""
@@ -292,7 +299,7 @@ async def _serve(options: ServeOptions, keeper: socket.socket, syncer: socket.so
     root = await node.carry(lambda: engine.views.root)
     home = options.home.root
     mount = Mount(options.mount, options.mount_options, home, engine.live, engine.views.past, root, node)
-    node.told, node.write_back = mount.told, mount.write_back
+    node.mount = mount
     gc.freeze()
     keep_freed_memory()
     try:

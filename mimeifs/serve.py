@@ -1,6 +1,6 @@
-"""The supervisor: one parent that forks node, keeper and syncer, and minds them.
+"""The supervisor: one parent that forks node, keeper, syncer and network drive, and minds them.
 
-States: starting, serving, ending. The keeper and the syncer are replaced when they die, on the same sockets; when the
+States: starting, serving, ending. The others are replaced when they die, on the same sockets; when the
 node ends, cleanly or not, the keeper is told to finish the journal and everything ends, the mount included. A node
 that died by itself is started again, a few times; an error that it met itself is raised here as what it was there. If the
 supervisor itself is killed, the others notice that its end of their pipes is gone, and end in order. Nothing is done here but
@@ -61,7 +61,7 @@ class _Child(NamedTuple):
 
 
 class _Supervisor:
-    """One generation of the three processes."""
+    """One generation of the processes."""
 
     def __init__(self, options: ServeOptions) -> None:
         self._options = options
@@ -69,6 +69,7 @@ class _Supervisor:
         self._to_syncer, self._syncer_end = messages.pair()
         self._lifeline, self._life = os.pipe()
         self._children: dict[int, _Child] = {}
+        self._drive_deaths: list[float] = []
         self.asked = False
 
     def run(self) -> int:
@@ -80,6 +81,8 @@ class _Supervisor:
             self._fork("keeper", self._keep)
             self._fork("syncer", self._sync)
             self._fork("node", self._node)
+            if self._options.drive is not None:
+                self._fork("drive", self._drive)
             if self.asked:
                 self._ask(0, None)
             return self._mind()
@@ -112,6 +115,15 @@ class _Supervisor:
     def _node(self) -> None:
         self._close_all_but(self._to_keeper, self._to_syncer)
         trio.run(node.serve, self._options, self._to_keeper, self._to_syncer, self._lifeline)
+
+    def _drive(self) -> None:
+        from mimeifs import drive  # Here, so that only this process carries what it takes to speak HTTP.
+        from mimeifs.dav.tree import NodeTree
+
+        self._close_all_but()
+        home, options = self._options.home, self._options.drive
+        if options is not None:
+            drive.run(home, options, NodeTree(home.socket, home.storage), self._lifeline)
 
     def _fork(self, name: str, work: Callable[[], None]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, node.END_SIGNALS)
@@ -159,7 +171,10 @@ class _Supervisor:
                 return code
             if told is not None:
                 log.error("%s: %s", name, told)
-            deaths = [when for when in [*deaths, time.monotonic()] if when > time.monotonic() - DEATH_SECONDS]
+            if name == "drive":
+                self._replace_drive(code, ended=told is not None or self.asked or code == 0)
+                continue
+            deaths = _recent([*deaths, time.monotonic()])
             if len(deaths) > MAX_DEATHS:
                 log.error(
                     "the %s died %d times in %d s; giving up, what the journal holds is kept", name, len(deaths), DEATH_SECONDS
@@ -170,9 +185,21 @@ class _Supervisor:
             log.error("the %s died (%d) and is replaced", name, code)
             self._fork(name, self._keep_on if name == "keeper" else self._sync)
 
+    def _replace_drive(self, code: int, *, ended: bool) -> None:
+        """Start another network drive, unless it was asked to end or cannot listen where it was to; whatever becomes of it, the
+        mount stays."""
+        self._drive_deaths = _recent([*self._drive_deaths, time.monotonic()])
+        if ended or len(self._drive_deaths) > MAX_DEATHS:
+            if not ended:
+                log.error("the network drive died too often (%d) and stays away; the mount works without it", code)
+            return
+        log.error("the network drive died (%d) and is replaced", code)
+        self._fork("drive", self._drive)
+
     def _finish(self) -> None:
-        """The node is gone: let the keeper finish, end the syncer, and make sure nothing stays mounted."""
+        """The node is gone: let the keeper finish, end the others, and make sure nothing stays mounted."""
         unmount_stale(str(self._options.mount))
+        self._options.home.drive_file.unlink(missing_ok=True)
         for pid, child in self._children.items():
             os.kill(pid, messages.END_SIGNAL if child.name == "keeper" else signal.SIGKILL)
         for pid in list(self._children):
@@ -181,6 +208,11 @@ class _Supervisor:
             told = _heard(child)
             if told is not None:
                 log.error("%s: %s", child.name, told)
+
+
+def _recent(deaths: list[float]) -> list[float]:
+    """Those of the last ``DEATH_SECONDS``."""
+    return [when for when in deaths if when > time.monotonic() - DEATH_SECONDS]
 
 
 def _tell(telling: int, error: MimeiError | OSError) -> int:

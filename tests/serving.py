@@ -54,9 +54,10 @@ class Served:
     def begin(self) -> None:
         """Have the daemon start, without waiting for anything."""
         self._dismiss()
+        drive = () if "--dav" in self.options else ("--no-dav",)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.program, "serve", "--home", str(self.home), "--mount", str(self.mount), *self.options],
+                [*self.program, "serve", "--home", str(self.home), "--mount", str(self.mount), *drive, *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -193,8 +194,15 @@ class Served:
         return made
 
 
+def listening() -> set[str]:
+    """The sockets of this machine that wait for connections over TCP (proc(5))."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+
+
 def role_of(pid: int) -> str:
-    """What a child of the supervisor is: only the node has the FUSE device, of the others only the keeper the index."""
+    """What a child of the supervisor is: only the drive listens on TCP, only the node has the FUSE device, of the others only
+    the keeper the index."""
     opened = set()
     try:
         for name in os.listdir(f"/proc/{pid}/fd"):
@@ -204,6 +212,8 @@ def role_of(pid: int) -> str:
                 continue
     except OSError:
         return "gone"
+    if opened & listening():
+        return "drive"
     if str(mounts.FUSE_DEVICE) in opened:
         return "node"
     if any(path.endswith("/index/data.mdb") for path in opened):

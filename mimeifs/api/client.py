@@ -62,12 +62,12 @@ class Client:
         except msgspec.DecodeError as error:
             raise PeerError(f"the node's answer makes no sense to this program: {error}") from error
         if isinstance(reply, Failure):
-            raise errors.from_wire(reply.error, reply.message)
+            raise errors.from_wire(reply.error, reply.message, reply.path)
         return cast("R", reply)
 
     def _receive(self) -> bytes:
         while (payload := self._next()) is None:
-            data = self._socket.recv(1 << 16)
+            data = self._socket.recv(MAX_REQUEST)
             if not data:
                 raise PeerError(_ENDED)
             self._frames.feed(data)
@@ -83,6 +83,15 @@ class Client:
         """The process that listens at the other end, as the kernel says (SO_PEERCRED, unix(7))."""
         found = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
         return int(_PEER.unpack(found)[0])
+
+    def lives(self) -> bool:
+        """Whether the other end has not hung up; between two calls only."""
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Hang up."""

@@ -8,7 +8,7 @@ import errno
 from typing import NamedTuple
 
 from mimeifs import errors
-from mimeifs.errors import MimeiError, PeerError
+from mimeifs.errors import LockHeldError, MimeiError, PeerError
 
 EXIT_DONE = 0
 EXIT_FINDINGS = 1
@@ -54,6 +54,8 @@ TABLE: dict[type[MimeiError], Row] = {
     errors.UnsupportedError: Row("unsupported", EXIT_USAGE),
     errors.ConflictError: Row("conflict", EXIT_CONFLICT),
     errors.LockedError: Row("locked", EXIT_CONFLICT),
+    errors.LockHeldError: Row("lock-held", EXIT_CONFLICT),
+    errors.ChangedError: Row("changed", EXIT_CONFLICT),
     errors.IntegrityError: Row("damaged", EXIT_DAMAGED),
     errors.CapacityError: Row("no-room", EXIT_NO_ROOM),
     errors.PeerError: Row("peer", EXIT_PEER),
@@ -97,6 +99,7 @@ def of_os_error(error: OSError) -> MimeiError | None:
     return kind(f"{where}{error.strerror}")
 
 
-def from_wire(name: str, message: str) -> MimeiError:
-    """The error that crossed the wire; a name nobody here knows becomes a ``PeerError``."""
-    return _CLASSES.get(name, PeerError)(message)
+def from_wire(name: str, message: str, path: tuple[bytes, ...] = ()) -> MimeiError:
+    """The error that crossed the wire; a name nobody here knows becomes a ``PeerError``. ``path`` is what is locked."""
+    kind = _CLASSES.get(name, PeerError)
+    return LockHeldError(message, path) if kind is LockHeldError else kind(message)

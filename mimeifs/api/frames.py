@@ -11,7 +11,7 @@ from mimeifs.errors import PeerError, TooLargeError
 
 GREETING = b"MIMEIAPI\x00\x00\x00\x01"
 """Magic and the protocol's number (u32)."""
-MAX_REQUEST = 64 << 10
+MAX_REQUEST = 512 << 10
 MAX_REPLY = 1 << 20
 HEAD = struct.Struct(">I")
 

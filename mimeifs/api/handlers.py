@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from mimeifs.api import finding, lines, listing, referring, requests
+from mimeifs.api import finding, lines, listing, referring, requests, tree_handlers
 from mimeifs.api.services import Services
 from mimeifs.api.waiting import stored, then
 from mimeifs.errors import IntegrityError, InvalidError, NotFoundError
@@ -246,6 +246,7 @@ def reindex(services: Services, request: requests.Reindex) -> requests.Settled:
 
 
 HANDLERS: dict[type[requests.Request[Any]], Callable[[Services, Any], msgspec.Struct]] = {
+    **tree_handlers.HANDLERS,
     requests.Create: create,
     requests.List: listing.ls,
     requests.ListAll: listing.ls_all,

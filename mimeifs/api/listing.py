@@ -59,16 +59,21 @@ def _ls_all(services: Services, after: bytes) -> requests.Mimeis:
 
 def log(services: Services, request: requests.Log) -> requests.Versions:
     """Versions by number, highest first; those of one number by digest."""
-    mimei = finding.find(services, request.name).mimei
+    found, after = versions_page(services, finding.find(services, request.name).mimei, request.after)
+    return requests.Versions(found, after)
+
+
+def versions_page(services: Services, mimei: MimeiId, after: bytes) -> tuple[tuple[requests.VersionLine, ...], bytes]:
+    """A page of versions, and the name to go on behind."""
     names = lines.names_of_versions(services, mimei)
 
     def rows() -> Iterator[tuple[VersionInfo, requests.VersionLine]]:
-        for info, fork in versions_after(services, mimei, request.after):
+        for info, fork in versions_after(services, mimei, after):
             yield info, lines.version_line(info, names, fork)
 
     found, more = lines.page(rows())
     mark = U64.pack(found[-1][0].number) + found[-1][0].record if more else b""
-    return requests.Versions(tuple(line for _, line in found), mark)
+    return tuple(line for _, line in found), mark
 
 
 def versions_after(services: Services, mimei: MimeiId, after: bytes) -> Iterator[tuple[VersionInfo, str]]:

@@ -8,16 +8,49 @@ What this is not: heavy reading. Who wants differences, a path's history or a ch
 in a process of its own. Always true: each request class states its reply class; ``REQUESTS`` and ``REPLIES`` hold all.
 """
 
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import msgspec
 
-R = TypeVar("R")
-
-
-class Request(msgspec.Struct, Generic[R], frozen=True, forbid_unknown_fields=True):
-    """A request whose reply is an ``R``."""
-
+from mimeifs.api.requesting import Request as Request
+from mimeifs.api.tree_requests import (
+    Begin,
+    Begun,
+    CloseReading,
+    Commit,
+    Copy,
+    Discard,
+    Done,
+    Entries,
+    FindLocks,
+    Listed,
+    LockOf,
+    LocksFound,
+    Look,
+    Looked,
+    MakeDirectory,
+    Move,
+    Opened,
+    OpenFile,
+    Patch,
+    ReadBytes,
+    ReadPart,
+    RefreshLock,
+    RemoveTree,
+    Replaced,
+    ReturnLock,
+    Space,
+    SpaceFound,
+    Stage,
+    StagedAs,
+    TakeLock,
+    VersionsAt,
+    VersionsOf,
+    WriteStaged,
+)
+from mimeifs.api.tree_requests import (
+    VersionLine as VersionLine,
+)
 
 # What replies are made of
 
@@ -38,22 +71,6 @@ class MimeiLine(msgspec.Struct, frozen=True):
     files: int
     size: int
     changed: bool
-
-
-class VersionLine(msgspec.Struct, frozen=True):
-    """A version in a list. ``fork`` is what tells it from others of its number, else ""; ``labels`` includes ``last``
-    and ``release``."""
-
-    number: int
-    fork: str
-    record: str
-    time_ns: int
-    writer: str
-    files: int
-    size: int
-    memo: str
-    labels: tuple[str, ...]
-    parents: tuple[str, ...]
 
 
 class RefLine(msgspec.Struct, frozen=True):
@@ -289,10 +306,11 @@ class Reindex(Request[Settled], frozen=True, tag="reindex"):
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
-    """Instead of a reply: the error's name in :mod:`mimeifs.api.errors`, and its message."""
+    """Instead of a reply: the error's name in :mod:`mimeifs.api.errors`, its message, and the path of what is locked."""
 
     error: str
     message: str
+    path: tuple[bytes, ...] = ()
 
 
 AnyRequest = (
@@ -315,12 +333,59 @@ AnyRequest = (
     | ListRefs
     | Settle
     | Reindex
+    | Begin
+    | Look
+    | Entries
+    | OpenFile
+    | ReadPart
+    | CloseReading
+    | Stage
+    | WriteStaged
+    | Discard
+    | Commit
+    | MakeDirectory
+    | RemoveTree
+    | Move
+    | Copy
+    | Patch
+    | TakeLock
+    | RefreshLock
+    | ReturnLock
+    | FindLocks
+    | Space
+    | VersionsOf
 )
-AnyReply = Created | Mimeis | MimeiFacts | BackedUp | Versioned | Versions | Restored | Removed | Refs | Settled | Failure
+AnyReply = (
+    Created
+    | Mimeis
+    | MimeiFacts
+    | BackedUp
+    | Versioned
+    | Versions
+    | Restored
+    | Removed
+    | Refs
+    | Settled
+    | Begun
+    | Looked
+    | Listed
+    | Opened
+    | ReadBytes
+    | StagedAs
+    | Done
+    | Replaced
+    | LockOf
+    | LocksFound
+    | SpaceFound
+    | VersionsAt
+    | Failure
+)
 
 REQUESTS: tuple[type[Request[msgspec.Struct]], ...] = get_args(AnyRequest)
-READING = (List, ListAll, Info, Log, ListRefs, Settle)
+READING = (List, ListAll, Info, Log, ListRefs, Settle, Look, Entries, FindLocks, Space, VersionsOf)
 """Requests that change nothing."""
+PASSING = (*READING, Begin, OpenFile, ReadPart, CloseReading, Stage, WriteStaged, Discard)
+"""Requests that leave nothing behind which a crash must spare."""
 REPLIES: tuple[type[msgspec.Struct], ...] = get_args(AnyReply)
 
 encode = msgspec.msgpack.encode

@@ -22,9 +22,9 @@ import trio
 
 from mimeifs.api import errors, handlers
 from mimeifs.api.frames import GREETING, MAX_REPLY, MAX_REQUEST, Frames, frame
-from mimeifs.api.requests import READING, AnyRequest, Failure, decode_request, encode
+from mimeifs.api.requests import PASSING, AnyRequest, Failure, decode_request, encode
 from mimeifs.api.services import Services
-from mimeifs.errors import ForbiddenError, InvalidError, MimeiError, TooLargeError
+from mimeifs.errors import ForbiddenError, InvalidError, LockHeldError, MimeiError, TooLargeError
 from mimeifs.model.node import Who
 
 T = TypeVar("T")
@@ -44,6 +44,10 @@ class Carrier(Protocol):
 
     async def durable(self, call: Callable[[], T]) -> T:
         """The same, and what the call did is durable."""
+        ...
+
+    async def told(self) -> None:
+        """Return when whoever keeps copies of what calls have changed has let go of them."""
         ...
 
 
@@ -115,9 +119,12 @@ async def converse(stream: trio.abc.Stream, carrier: Carrier, services: Services
         await _send(stream, _failure(ForbiddenError("this node belongs to another user")))
         return
     mine, frames = services.by(who), Frames(MAX_REQUEST)
-    while (payload := await _payload(stream, frames)) is not None:
-        if not await _answer(stream, carrier, mine, payload):
-            return
+    try:
+        while (payload := await _payload(stream, frames)) is not None:
+            if not await _answer(stream, carrier, mine, payload):
+                return
+    finally:
+        mine.leave()
 
 
 async def _greeting(stream: trio.abc.Stream) -> bytes:
@@ -138,7 +145,7 @@ async def _payload(stream: trio.abc.Stream, frames: Frames) -> bytes | None:
         if payload is not None:
             return payload
         with trio.fail_after(PATIENCE_SECONDS) if frames.inside else contextlib.nullcontext():
-            data = await stream.receive_some(1 << 16)
+            data = await stream.receive_some(MAX_REQUEST)
         if not data:
             return None
         frames.feed(bytes(data))
@@ -157,8 +164,12 @@ async def _answer(stream: trio.abc.Stream, carrier: Carrier, services: Services,
 
 async def _reply(carrier: Carrier, services: Services, request: AnyRequest) -> msgspec.Struct:
     try:
-        carry = carrier.carry if isinstance(request, READING) else carrier.durable
-        return await carry(partial(handlers.handle, services, request))
+        call = partial(handlers.handle, services, request)
+        if isinstance(request, PASSING):
+            return await carrier.carry(call)
+        reply = await carrier.durable(call)
+        await carrier.told()
+        return reply
     except MimeiError as error:
         return _failure(error)
     except Exception as error:  # noqa: BLE001  # logged and answered; the node goes on
@@ -167,7 +178,7 @@ async def _reply(carrier: Carrier, services: Services, request: AnyRequest) -> m
 
 
 def _failure(error: MimeiError) -> Failure:
-    return Failure(errors.row_of(error).name, str(error))
+    return Failure(errors.row_of(error).name, str(error), error.path if isinstance(error, LockHeldError) else ())
 
 
 async def _send(stream: trio.abc.Stream, reply: msgspec.Struct) -> None:

@@ -6,10 +6,12 @@ Always true: the same services answer a command over the socket and one that ope
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from mimeifs.api.sessions import Sessions
 from mimeifs.model.live import Live
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.node import Who
 from mimeifs.model.references import References
+from mimeifs.model.resources import Resources
 from mimeifs.model.transplant import Transplant
 from mimeifs.model.versions import Versions
 from mimeifs.model.views import Views
@@ -49,15 +51,25 @@ class Services:
     views: Views
     references: References
     transplant: Transplant
+    resources: Resources
+    sessions: Sessions
+    begun: list[int]
+    """The sessions that this caller began."""
     who: Who
 
     def by(self, who: Who) -> "Services":
         """The same for another caller."""
-        return replace(self, who=who)
+        return replace(self, who=who, begun=[])
+
+    def leave(self) -> None:
+        """The caller is gone."""
+        for session in self.begun:
+            self.sessions.end(session)
 
 
 def services_of(model: Model, who: Who) -> Services:
     """The services of an engine."""
     live, mimeis, versions = model.live, model.mimeis, model.versions
     references = References(live, mimeis, versions)
-    return Services(live, mimeis, versions, model.views, references, Transplant(live, mimeis, versions), who)
+    transplant, resources = Transplant(live, mimeis, versions), Resources(mimeis, model.views)
+    return Services(live, mimeis, versions, model.views, references, transplant, resources, Sessions(), [], who)

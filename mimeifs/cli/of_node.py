@@ -19,6 +19,7 @@ from mimeifs.api.client import connect
 from mimeifs.api.errors import EXIT_DONE
 from mimeifs.cli import background, mounts, passphrases
 from mimeifs.cli.command import Arguments, Command, Context
+from mimeifs.cli.of_drive import declare_drive, drive_options
 from mimeifs.cli.of_home import declare_passphrase, make_home
 from mimeifs.cli.show import Paint, clean
 from mimeifs.errors import ConflictError, LockedError, NotADirError, NotFoundError
@@ -53,6 +54,7 @@ def _declare_serve(parser: argparse.ArgumentParser) -> None:
 def _declare_mounting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", dest="options", metavar="OPTIONS", action="append", default=[], help="mount options, by commas")
     parser.add_argument("--allow-other", action="store_true", help="let the machine's other users in")
+    declare_drive(parser)
     declare_passphrase(parser)
 
 
@@ -73,7 +75,7 @@ def _options(context: Context, arguments: Arguments, ready: Callable[[], None]) 
     if not home.exists:
         make_home(home, passphrases.given(arguments.passphrase_file))
         context.output.note(f"made a home in {home.root}")
-    return ServeOptions(home, where, how, ready)
+    return ServeOptions(home, where, how, ready, drive_options(home, arguments))
 
 
 def _make_place(context: Context, where: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from mimeifs import __version__
-from mimeifs.cli import of_comparisons, of_home, of_mimeis, of_node, of_store, of_versions
+from mimeifs.cli import of_comparisons, of_drive, of_home, of_mimeis, of_node, of_store, of_versions
 from mimeifs.cli.command import Arguments, Command, Context, declare_everywhere
 from mimeifs.errors import UsageError
 
@@ -31,7 +31,7 @@ _GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("a node", (*of_home.MAKING, *of_node.COMMANDS)),
     ("MiMeis", of_mimeis.COMMANDS),
     ("versions", (*of_versions.COMMANDS, *of_comparisons.COMMANDS)),
-    ("keys and care", (*of_store.COMMANDS, *of_home.COMMANDS, _HELP)),
+    ("keys and care", (*of_store.COMMANDS, *of_home.COMMANDS, *of_drive.COMMANDS, _HELP)),
 )
 COMMANDS: dict[str, Command] = {command.name: command for _, group in _GROUPS for command in group}
 

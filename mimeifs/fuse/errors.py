@@ -29,6 +29,8 @@ ERRNO: dict[type[errors.MimeiError], int] = {
     errors.UnsupportedError: errno.EOPNOTSUPP,
     errors.ConflictError: errno.EAGAIN,
     errors.LockedError: errno.EBUSY,
+    errors.LockHeldError: errno.EBUSY,
+    errors.ChangedError: errno.EAGAIN,
     errors.IntegrityError: errno.EIO,
     errors.CapacityError: errno.ENOSPC,
     errors.PeerError: errno.EIO,

@@ -34,6 +34,7 @@ from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.node import NO_CHANGE, Change, Handle, Node
 from mimeifs.model.past import PAST_BIT, Past, PastDir
+from mimeifs.model.properties import RESERVED
 from mimeifs.model.versions import Later, Unwritten
 from mimeifs.store.interfaces import Cold
 
@@ -489,7 +490,8 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.ENOSYS)
         names = self._node(inode).list_xattrs()
         hidden = () if self.enable_acl else acl.NAMES
-        return [name for name in names if name not in hidden and (ctx.uid == 0 or not name.startswith(_TRUSTED))]
+        shown = (name for name in names if name not in hidden and not name.startswith(RESERVED))
+        return [name for name in shown if ctx.uid == 0 or not name.startswith(_TRUSTED)]
 
     @handler
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:

@@ -76,6 +76,26 @@ class Fold:
         """Which paths differ from ``before``, the version that this one follows, once it was run."""
         return of_fold(before, self._root, self.met)
 
+    def run_below(self, directory: int) -> None:
+        """Fold what is below one directory (0: nothing), and the link map. The tree is still changed since its newest
+        version, the directory with what it now has as its base."""
+        self.blobs.put(prolly.EMPTY_NODE)
+        row = state.decode_tree(self.overlay.get(Table.TREES, state.tree_key(self.tree)) or b"")
+        names = self._changed()
+        links = names.pop(state.LINKS_DIR, set())
+        noted = {number: frozenset(found) for number, found in names.items()}
+        for each in self._deepest_first(names, directory):
+            self._fold_directory(each, names[each])
+            for name in noted.get(each, ()):
+                self.overlay.delete(Table.CHANGED, state.changed_key(self.tree, each, name))
+        row = self._fold_links(row, links)
+        self.overlay.put(Table.TREES, state.tree_key(self.tree), state.encode(row))
+        self.overlay.clear(Table.CHANGED, state.changed_key(self.tree, state.LINKS_DIR, b""))
+        above = self.overlay.get(Table.PARENTS, U64.pack(directory))
+        places = [(row.root, b"")] if above is None else [(row.root, b""), state.split_parent(above)]
+        for number, name in places:
+            self.overlay.put(Table.CHANGED, state.changed_key(self.tree, number, name), b"")
+
     def _changed(self) -> dict[int, set[bytes]]:
         names: dict[int, set[bytes]] = {}
         for key, _ in self.overlay.scan(Table.CHANGED, state.tree_key(self.tree)):

@@ -18,8 +18,8 @@ from mimeifs.model.entry import Entry, Kind, LinkedInode, decode, decode_linked,
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import LiveTree
 from mimeifs.model.live_dir import LiveDir, make_inode
-from mimeifs.model.live_moves import existing, lose_name
-from mimeifs.model.retiring import LinkLosses, Retiring, detach
+from mimeifs.model.live_moves import existing
+from mimeifs.model.retiring import Leaving
 from mimeifs.store import operations, prolly
 from mimeifs.store.database import U64, Table
 from mimeifs.store.interfaces import BlobSource
@@ -77,25 +77,26 @@ def linked_rows(blobs: BlobSource, links: BlobId, plan: Plan | None) -> dict[int
 class Graft:
     """An entry about to take its place in a live directory, over what is there or under a new name.
 
-    ``missing`` are directories, from ``parent`` down, that have to be made on the way, with the entries they had.
+    ``missing`` are directories, from ``parent`` down, that have to be made on the way, with the entries they had. ``ready`` is
+    the inode of the entry where there is one already, which gets its number and place here.
     """
 
-    def __init__(self, parent: LiveDir, missing: list[tuple[bytes, Entry]], name: bytes, entry: Entry) -> None:
+    def __init__(
+        self, parent: LiveDir, missing: list[tuple[bytes, Entry]], name: bytes, entry: Entry, ready: Inode | None = None
+    ) -> None:
         self.parent = parent
         self.tree: LiveTree = parent.tree
         self.entry = entry
         self._missing = missing
+        self._ready = ready
         self._name = name
         self.plan: Plan | None = None
         self.linked: dict[int, LinkedInode] = {}
         self.top = missing[0][0] if missing else name
         self.old = None if missing else existing(parent, name)
-        self.retiring = Retiring(self.old, ()) if isinstance(self.old, LiveDir) else None
-        self._losses = LinkLosses(self.old) if isinstance(self.old, LiveDir) else None
+        self.leaving = None if self.old is None else Leaving(parent, name, self.old)
         if self.old is None:
             parent.allow((missing[0][1] if missing else entry).kind)
-        else:
-            self.old.refresh()
         self._made: list[tuple[LiveDir, bytes, Inode]] = []
         self._ids: dict[int, Inode] = {}
         self._subdirs = 0
@@ -112,7 +113,7 @@ class Graft:
         """All operations of the frame."""
         tree = self.tree
         ops, number = self.parent.materialise()
-        ops = [*ops, *self._old_ops(now), *self._linked_ops()]
+        ops = [*ops, *(self.leaving.ops(now) if self.leaving else ()), *self._linked_ops()]
         entry = self._missing[0][1] if self._missing else self.entry
         ino, more = self._top_ino(entry)
         ops += more
@@ -129,18 +130,8 @@ class Graft:
         last = tree.live.natural_ino(at.ino, self._name) if self._missing else ino
         ops += self._entry_ops(at, at_number, self._name, self.entry, self.plan, last)
         ops.append(tree.mark(at_number, self._name))
-        self._subdirs = int(entry.kind is Kind.DIRECTORY) - int(self.retiring is not None)
+        self._subdirs = int(entry.kind is Kind.DIRECTORY) - (self.leaving.subdirs if self.leaving else 0)
         return [*ops, self.parent.touch_at(now, self._subdirs)]
-
-    def _old_ops(self, now: int) -> list[bytes]:
-        """What becomes of the entry that is there."""
-        if self.old is None:
-            return []
-        ops = lose_name(self.parent, self._name, self.old, now) if self.retiring is None else []
-        if self.retiring is not None and self._losses is not None:
-            ops += [*self._losses.ops(now), *self.retiring.ops(0)]
-            ops += self.tree.live.move_ino(self.old.ino, (self.parent.seed, self._name), None)
-        return ops
 
     def _top_ino(self, entry: Entry) -> tuple[int, list[bytes]]:
         """A number for what takes the place. A directory's is never used again, for those below are made from it."""
@@ -167,7 +158,9 @@ class Graft:
     ) -> Iterator[bytes]:
         """Operations that put an entry under a directory's number, and its inode into what was made."""
         if plan is None:
-            self._place(parent, name, make_inode(self.tree, ino, entry))
+            inode = self._ready or make_inode(self.tree, ino, entry)
+            inode.ino = ino
+            self._place(parent, name, inode)
             yield operations.put(Table.ENTRIES, state.entry_key(number, name), encode(entry))
             return
         waiting = [(parent, number, name, plan, ino)]
@@ -203,14 +196,16 @@ class Graft:
 
     # Memory
 
+    @property
+    def arriving(self) -> Inode:
+        """The inode that will stand at the name in ``parent``, once its operations are made."""
+        return next(inode for parent, name, inode in self._made if parent is self.parent and name == self.top)
+
     def done(self, at: int, now: int) -> None:
         """Memory, once the frame is at ``at``."""
         live = self.tree.live
-        if self.retiring is not None and self._losses is not None:
-            self._losses.done(at)
-            self.retiring.done(at, 0)
-        elif self.old is not None:
-            self._old_done(self.old, at)
+        if self.leaving is not None:
+            self.leaving.done(at)
         for parent, name, inode in self._made:
             inode.parent, inode.name = parent, name
             inode.stamp(at)
@@ -221,12 +216,3 @@ class Graft:
         self.parent.changed(at, now, self._subdirs)
         live.invalidate(self.parent.ino, self.top)
         live.outdate(self.parent)
-
-    def _old_done(self, old: Inode, at: int) -> None:
-        if old.nlink:
-            old.touched, old.surface = at, None
-            self.tree.live.outdate(old)
-            return
-        if old.link_id:
-            self.tree.linked.pop(old.link_id, None)
-        detach(old, at)

@@ -1,4 +1,4 @@
-"""Keys: making them, signing with them, and keeping them in files. The only home of PyNaCl.
+"""Keys: making them, signing with them, and keeping them in files; passwords, as what is kept of them. The only home of PyNaCl.
 
 What this is not: who may do what (``delegation``) or what is signed (``records``). Nothing here asks for a passphrase, and
 randomness comes in as an argument; only the functions at the end touch a disk.
@@ -8,6 +8,7 @@ a key file is opened only when nobody but its owner can read it. Format page: ``
 """
 
 import contextlib
+import hmac
 import os
 import stat
 import struct
@@ -208,6 +209,27 @@ def _stretch(passphrase: bytes, salt: bytes, cost: SealCost) -> bytes:
 def _checked(data: bytes) -> bytes:
     # Keyless: it tells damage from a wrong passphrase; the seal is what resists an attacker.
     return data + blake3(data).digest()[:_CHECK_SIZE]
+
+
+# Passwords, as text to keep.
+
+
+def password_hash(password: bytes, randomness: Randomness, cost: SealCost) -> str:
+    """What to keep of a password: Argon2id, with its cost and salt beside it."""
+    salt = randomness.draw(16)
+    return f"argon2id${cost.passes}${cost.memory_kib}${salt.hex()}${_stretch(password, salt, cost).hex()}"
+
+
+def password_fits(password: bytes, kept: str) -> bool:
+    """Whether it is the password of which ``kept`` was made; raises ``IntegrityError`` when ``kept`` is no such text."""
+    try:
+        kind, passes, memory_kib, salt, digest = kept.split("$")
+        cost, drawn, wanted = SealCost(int(passes), int(memory_kib)), bytes.fromhex(salt), bytes.fromhex(digest)
+    except (ValueError, InvalidError) as error:
+        raise IntegrityError("a kept password makes no sense; make it anew") from error
+    if kind != "argon2id" or len(drawn) != sodium.crypto_pwhash_SALTBYTES:
+        raise IntegrityError("a kept password makes no sense; make it anew")
+    return len(password) <= MAX_PASSPHRASE and hmac.compare_digest(_stretch(password, drawn, cost), wanted)
 
 
 # Key files, on disk.

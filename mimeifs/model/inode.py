@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 NO_TOUCH = -1
 XATTR_MAX = 65536
+WHOLE = b"mimei.whole"
+"""The attribute that says the digest of all bytes of a file; see :mod:`mimeifs.model.properties`."""
 TIME_MAX = (1 << 63) - 1
 
 
@@ -171,6 +173,24 @@ class Inode(Node):
         self.touched = at
         self.marked = at
         self.surface = None
+        if self.tree.live.watched and self.nlink:
+            self.stir(at)
+
+    def stir(self, at: int) -> None:
+        """Note with every directory that this inode is in, through links to MiMeis too, that a frame at ``at`` changed it."""
+        stirred, place = at + 1, self.above()
+        if self.link_id:
+            self.tree.linked_stirred = stirred
+        top: Inode = self
+        while place is not None:
+            place.stirred = stirred
+            top, place = place, place.above()
+        if top.ino != 1:
+            self.tree.live.loose_stirred = stirred
+
+    def above(self) -> "LiveDir | None":
+        """The directory it is in, also where that is another MiMei's; None where that is not known."""
+        return self.parent
 
     @property
     def pinned(self) -> bool:
@@ -184,7 +204,7 @@ class Inode(Node):
 
     def leave(self) -> bool:
         """See ``Node``."""
-        if self.pinned or self.lookups or self.handles:
+        if self.pinned or self.lookups or self.handles or self.ino in self.tree.live.held:
             return False
         nodes = self.tree.live.nodes
         if self.nlink:
@@ -205,8 +225,8 @@ class Inode(Node):
             self._follow_mode(change.mode & 0o7777)
         self.uid = self.uid if change.uid is None else change.uid
         self.gid = self.gid if change.gid is None else change.gid
-        self.atime_ns = self.atime_ns if change.atime_ns is None else _kept(change.atime_ns)
-        self.mtime_ns = self.mtime_ns if change.mtime_ns is None else _kept(change.mtime_ns)
+        self.atime_ns = self.atime_ns if change.atime_ns is None else kept_time(change.atime_ns)
+        self.mtime_ns = self.mtime_ns if change.mtime_ns is None else kept_time(change.mtime_ns)
         self.ctime_ns = now
         try:
             self.commit([*self.row(), *self.touch()])
@@ -261,32 +281,34 @@ class Inode(Node):
         if (name, value) in known:
             return
         others = [pair for pair in known if pair[0] != name]
-        self._replace_xattrs(tuple(sorted([*others, (name, value)])), self.mode)
+        self.replace_xattrs(tuple(sorted([*others, (name, value)])), self.mode)
 
     def _set_list(self, name: bytes, rules: acl.Acl) -> None:
         if self.kind is Kind.SYMLINK or (name == acl.DEFAULT and self.kind is not Kind.DIRECTORY):
             raise ForbiddenError("symbolic links have no access control lists, and only directories have a default one")
         mode = self.mode & ~0o777 | acl.mode_of(rules) if name == acl.ACCESS and rules else self.mode
-        self._replace_xattrs(acl.replaced(self.all_xattrs(), name, rules), mode)
+        self.replace_xattrs(acl.replaced(self.all_xattrs(), name, rules), mode)
 
     def remove_xattr(self, name: bytes) -> None:
         """See :class:`Node`; an access control list that is not there is gone already, as on other file systems."""
         if name in acl.NAMES and not acl.found(self.all_xattrs(), name):
             return
         self.get_xattr(name)
-        self._replace_xattrs(tuple(pair for pair in self.all_xattrs() if pair[0] != name), self.mode)
+        self.replace_xattrs(tuple(pair for pair in self.all_xattrs() if pair[0] != name), self.mode)
 
-    def _replace_xattrs(self, xattrs: acl.Xattrs, mode: int) -> None:
+    def replace_xattrs(self, xattrs: acl.Xattrs, mode: int, mtime_ns: int | None = None) -> None:
+        """Give it these extended attributes, this mode and, where one is given, this mtime, in one step."""
         if len(encode_xattrs(xattrs)) > XATTR_MAX:
             raise TooLargeError(f"the attributes of one file have at most {XATTR_MAX} bytes together")
         self.tree.live.reserve(sum(len(value) for _, value in xattrs))
         self.refresh()
-        before = self.xattrs, self.xattr_blob, self.mode, self.ctime_ns
+        before = self.xattrs, self.xattr_blob, self.mode, self.mtime_ns, self.ctime_ns
         self.xattrs, self.xattr_blob, self.mode, self.ctime_ns = xattrs, None, mode, self.tree.live.now_ns()
+        self.mtime_ns = self.mtime_ns if mtime_ns is None else kept_time(mtime_ns)
         try:
             self.commit([*self.row(), *self.touch()])
         except BaseException:
-            self.xattrs, self.xattr_blob, self.mode, self.ctime_ns = before
+            self.xattrs, self.xattr_blob, self.mode, self.mtime_ns, self.ctime_ns = before
             raise
 
     # Leaving
@@ -307,7 +329,7 @@ class Inode(Node):
         return b"/".join(reversed(parts))
 
 
-def _kept(time_ns: int) -> int:
+def kept_time(time_ns: int) -> int:
     """The nearest time that can be kept, as utimensat(2) does it on every file system."""
     return max(-TIME_MAX, min(time_ns, TIME_MAX))
 

@@ -25,7 +25,19 @@ from mimeifs.model import path_index, state
 from mimeifs.model.entry import TreeRoot, decode_tree
 from mimeifs.model.fold import Fold, reap
 from mimeifs.model.identity import SigningKey
-from mimeifs.model.orders import CallKind, CutRequest, News, Taken, decode_cut, decode_prune, is_cut, outcome_key
+from mimeifs.model.orders import (
+    CallKind,
+    CutRequest,
+    FoldRequest,
+    News,
+    Taken,
+    decode_clone,
+    decode_cut,
+    decode_fold,
+    decode_prune,
+    is_cut,
+    outcome_key,
+)
 from mimeifs.model.pruning import prune
 from mimeifs.model.recording import Recorder, newest_version, preceding
 from mimeifs.model.reindexing import Gap, fill, gaps
@@ -292,19 +304,26 @@ class Keeper:
         elif call.kind == CallKind.PRUNE:
             request = decode_prune(call.payload)
             prune(overlay, request)
+        elif call.kind == CallKind.CLONE:
+            clone = decode_clone(call.payload)
+            overlay.clone(clone.source, clone.number)
+            self.edited[clone.number] = self.position
         else:
             raise ValueError(f"unknown call {call.kind} in the journal")
 
-    def _request(self, at: int) -> tuple[CutRequest, int]:
-        """What the CUT at ``at`` asks for, and where the next frame begins."""
+    def _request(self, at: int) -> tuple[CutRequest | FoldRequest, int]:
+        """What the CUT or FOLD at ``at`` asks for, and where the next frame begins."""
         payload, following = self._journal.frame(at) or (b"", at)
         call = next(each for each in decode_operations(payload, at) if isinstance(each, Call))
-        return decode_cut(call.payload), following
+        return (decode_cut if call.kind == CallKind.CUT else decode_fold)(call.payload), following
 
     def _take(self, overlay: Overlay, at: int, batch: _Batch) -> int:
         """Take the version that the frame at ``at`` asks for; where the next frame begins."""
         request, following = self._request(at)
-        batch.taken.append(_kept(overlay, self._cut(overlay, request, at)))
+        if isinstance(request, FoldRequest):
+            Fold(overlay, self._maps, self._seal, request.tree, at).run_below(request.directory)
+        else:
+            batch.taken.append(_kept(overlay, self._cut(overlay, request, at)))
         batch.moved = True
         batch.folded.append(at)
         return following
@@ -319,7 +338,7 @@ class Keeper:
             batch.taken, batch.folded, batch.moved = [], [], False
             failed = Taken(at, request.mimei, 0, None, False, str(error), isinstance(error, IntegrityError))
             with self._transaction(following) as overlay:
-                batch.taken.append(_kept(overlay, failed))
+                batch.taken.append(failed if isinstance(request, FoldRequest) else _kept(overlay, failed))
 
     def _cut(self, overlay: Overlay, request: CutRequest, at: int) -> Taken:
         fold = Fold(overlay, self._maps, self._seal, request.tree, at)

@@ -55,7 +55,21 @@ class LiveTree:
     """The present of one MiMei. ``seed`` numbers the inodes of the names in its root, and of its hard links; a restored
     tree has another one than before, so that no number means two things."""
 
-    __slots__ = ("__weakref__", "as_version", "cut_at", "dirty", "linked", "live", "mimei", "number", "root", "seed", "single")
+    __slots__ = (
+        "__weakref__",
+        "as_version",
+        "cut_at",
+        "dirty",
+        "linked",
+        "linked_stirred",
+        "live",
+        "mimei",
+        "nests",
+        "number",
+        "root",
+        "seed",
+        "single",
+    )
 
     def __init__(self, live: "Live", number: int, mimei: MimeiId) -> None:
         self.live = live
@@ -66,6 +80,10 @@ class LiveTree:
         self.as_version = False
         """Whether the present, though changed since the newest version, is exactly an older one: nothing is lost with it."""
         self.linked: dict[int, Inode] = {}
+        self.linked_stirred = 0
+        """Behind the last frame, since directories are watched, that changed a hard-linked inode."""
+        self.nests = False
+        """Whether it may hold links to other MiMeis, whose changes its own maps do not tell."""
         self.root: LiveDir
         self.seed = 0
         self.single = False
@@ -126,6 +144,13 @@ class Live:
         """Inodes of which a surface may hold bytes that a version must have."""
         self.written: frozenset[int] = frozenset()
         """Those of which it has just handed them over."""
+        self.watched = False
+        """Whether somebody wants to hear of changes below directories: ``stirred`` is kept from then on."""
+        self.loose_stirred = 0
+        """Behind the last frame, since then, that changed something in a MiMei of which nobody knows where it is shown."""
+        self.held: set[int] = set()
+        """Numbers of inodes that stay in memory, because something is noted of them elsewhere."""
+        self.leaving: Callable[[int], list[bytes]] = _nothing_noted
 
     @contextmanager
     def has_written(self, inos: frozenset[int]) -> Iterator[None]:
@@ -298,6 +323,11 @@ class Live:
         if node.lookups:
             self.outdated(node.ino)
 
+    def visited(self, node: "Node") -> None:
+        """Somebody other than the kernel has looked at ``node``: it may leave memory again."""
+        if not node.lookups and node.ino not in self._idle and self.nodes.get(node.ino) is node:
+            self.forgotten(node)
+
 
 def _last(database: Database, table: Table) -> int:
     for key, _ in database.scan_back(table, b""):
@@ -330,6 +360,11 @@ def _nobody(_parent: int, _name: bytes) -> None:
 def _nothing(_tree: LiveTree) -> frozenset[int]:
     """Surfaces hold nothing back."""
     return frozenset()
+
+
+def _nothing_noted(_ino: int) -> list[bytes]:
+    """Nothing is noted of inodes elsewhere."""
+    return []
 
 
 def _nobody_knows(_ino: int) -> None:

@@ -43,7 +43,7 @@ _SETGID = 0o2000
 class LiveDir(Inode):
     """A directory of the present."""
 
-    __slots__ = ("_removed", "_sorted", "base", "children", "complete", "generation", "number", "subdirs", "totals")
+    __slots__ = ("_removed", "_sorted", "base", "children", "complete", "generation", "number", "stirred", "subdirs", "totals")
 
     def __init__(self, tree: LiveTree, ino: int, entry: Entry) -> None:
         super().__init__(tree, ino, entry)
@@ -56,6 +56,7 @@ class LiveDir(Inode):
         self._sorted: list[bytes] | None = None
         self.generation = tree.live.generation
         self.complete = False
+        self.stirred = 0
         row = read_dir(tree.live.database, entry.live) if entry.live else None
         if row is not None:
             self.base, self.totals, self.subdirs = row.base, row.totals, row.subdirs
@@ -240,20 +241,23 @@ class LiveDir(Inode):
                 yield high
                 high = next(base, None)
 
-    def entries(self) -> Iterator[tuple[bytes, Inode | None, Entry]]:
-        """Names in order, each with its inode where memory has it, and its entry; nothing is brought into memory."""
-        known = {name: inode for name, inode in self.children.items() if inode is not None}
-        names = iter(sorted(known))
-        stored = iter(()) if self.complete else self._stored(b"")
+    def entries(self, after: bytes = b"") -> Iterator[tuple[bytes, Inode | None, Entry]]:
+        """Names in order from just behind ``after``, each with its inode where memory has it, and its entry; nothing is
+        brought into memory. Names must not come or go meanwhile."""
+        if self._sorted is None:
+            self._sorted = sorted(self.children)
+        names = iter(self._sorted[bisect_right(self._sorted, after) :])
+        stored = iter(()) if self.complete else self._stored(after)
         ours, below = next(names, None), next(stored, None)
         while ours is not None or below is not None:
             if ours is not None and (below is None or ours <= below[0]):
-                yield ours, known[ours], known[ours].named_entry()
+                inode = self.children[ours]
+                if inode is not None:
+                    yield ours, inode, inode.named_entry()
                 below = next(stored, None) if below is not None and below[0] == ours else below
                 ours = next(names, None)
             elif below is not None:
-                if below[0] not in self.children:
-                    yield below[0], None, decode(below[1])
+                yield below[0], None, decode(below[1])
                 below = next(stored, None)
 
     def made(self, name: bytes, entry: Entry) -> Inode:
@@ -312,6 +316,13 @@ class LiveDir(Inode):
         self.subdirs += subdirs
         self.touched = at
         self.surface = None
+        if self.tree.live.watched:
+            self.stir(at)
+
+    def stir(self, at: int) -> None:
+        """See ``Inode``."""
+        self.stirred = at + 1
+        super().stir(at)
 
     def gone(self, name: bytes) -> bytes:
         """The operation that removes a name from the overlay: a tombstone where the base has it, or will after a cut
@@ -337,7 +348,7 @@ class LiveDir(Inode):
 
     # Making
 
-    def _check_new(self, name: bytes, kind: Kind) -> None:
+    def check_new(self, name: bytes, kind: Kind) -> None:
         check_name(name)
         if not self.nlink:
             raise NotFoundError("the directory was deleted")
@@ -353,7 +364,7 @@ class LiveDir(Inode):
         if self.tree.single and (kind is not Kind.FILE or not self.is_empty()):
             raise NotPermittedError("a file MiMei holds one file and nothing else; make a tree MiMei for more")
 
-    def _new_entry(self, kind: Kind, mode: int, who: Who, *, target: bytes = b"", rdev: int = 0) -> Entry:
+    def new_entry(self, kind: Kind, mode: int, who: Who, *, target: bytes = b"", rdev: int = 0) -> Entry:
         now = self.tree.live.now_ns()
         gid, directory = who.gid, kind is Kind.DIRECTORY
         mode, xattrs = self.begins_with(kind, mode & 0o7777, who.umask)
@@ -387,9 +398,9 @@ class LiveDir(Inode):
 
     def create(self, name: bytes, mode: int, who: Who) -> LiveFile:
         """See ``Node``."""
-        self._check_new(name, Kind.FILE)
+        self.check_new(name, Kind.FILE)
         live = self.tree.live
-        entry = self._new_entry(Kind.FILE, mode, who)
+        entry = self.new_entry(Kind.FILE, mode, who)
         ino, ino_ops = live.fresh_ino(self.seed, name)
         inode = LiveFile(self.tree, ino, entry)
         inode.number = live.new_file()
@@ -399,9 +410,9 @@ class LiveDir(Inode):
 
     def mkdir(self, name: bytes, mode: int, who: Who) -> Node:
         """See ``Node``."""
-        self._check_new(name, Kind.DIRECTORY)
+        self.check_new(name, Kind.DIRECTORY)
         live = self.tree.live
-        entry = self._new_entry(Kind.DIRECTORY, mode, who)
+        entry = self.new_entry(Kind.DIRECTORY, mode, who)
         ino, ino_ops = live.fresh_ino(self.seed, name)
         inode = LiveDir(self.tree, ino, entry)
         inode.number, inode.complete = live.new_dir(), True
@@ -429,15 +440,15 @@ class LiveDir(Inode):
         return self._plain(name, Kind.SYMLINK, 0o777, who, target=target)
 
     def _plain(self, name: bytes, kind: Kind, mode: int, who: Who, *, target: bytes = b"", rdev: int = 0) -> Inode:
-        self._check_new(name, kind)
-        entry = self._new_entry(kind, mode, who, target=target, rdev=rdev)
+        self.check_new(name, kind)
+        entry = self.new_entry(kind, mode, who, target=target, rdev=rdev)
         ino, ino_ops = self.tree.live.fresh_ino(self.seed, name)
         inode = Inode(self.tree, ino, entry)
         return self._enter(name, entry, [], inode, ino_ops)
 
     def place(self, name: bytes, entry: Entry) -> Inode:
         """Put a whole entry (a link to a MiMei, something restored) under a new name."""
-        self._check_new(name, entry.kind)
+        self.check_new(name, entry.kind)
         ino, ino_ops = self.tree.live.fresh_ino(self.seed, name)
         inode = make_inode(self.tree, ino, entry)
         now = self.tree.live.now_ns()
@@ -463,7 +474,7 @@ class LiveDir(Inode):
             raise NotPermittedError("directories have no hard links")
         if node.nlink >= LINK_MAX:
             raise TooManyLinksError(f"a file has at most {LINK_MAX} hard links")
-        self._check_new(name, node.kind)
+        self.check_new(name, node.kind)
         return live_moves.link(self, name, node)
 
     def unlink(self, name: bytes) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from mimeifs.errors import MimeiError, TooLargeError
 from mimeifs.model.entry import Entry, Kind
-from mimeifs.model.inode import Inode
+from mimeifs.model.inode import WHOLE, Inode
 from mimeifs.model.live import LiveTree
 from mimeifs.model.node import Change
 from mimeifs.store import content, operations
@@ -31,7 +31,7 @@ SIZE_MAX = 1 << 44
 class LiveFile(Inode):
     """A regular file of the present, and its own handle."""
 
-    __slots__ = ("_reader", "base", "extents", "generation", "number", "size")
+    __slots__ = ("_reader", "base", "extents", "generation", "number", "size", "whole")
 
     def __init__(self, tree: LiveTree, ino: int, entry: Entry) -> None:
         super().__init__(tree, ino, entry)
@@ -41,6 +41,8 @@ class LiveFile(Inode):
         self.extents: ExtentMap | None = ExtentMap() if not entry.live else None
         self.generation = tree.live.generation
         self._reader: content.Reader | None = None
+        self.whole = b""
+        """The digest of all its bytes where somebody gave them in one piece, until the first write in place."""
         if entry.live:
             row = read_file(tree.live.database, entry.live)
             if row is not None:
@@ -77,7 +79,9 @@ class LiveFile(Inode):
         if self.number:
             row = read_file(live.database, self.number)
             newer = self.extents.since(live.position) if self.extents is not None else ExtentMap()
-            if row is None and self.touched < live.position:
+            if row is None and self.touched >= live.position:
+                return  # Its row is still to come, and may then say something else than memory.
+            if row is None:
                 self.base, self.number, self.extents = self._sealed(), 0, ExtentMap()
             elif row is not None and row.folded and self.touched < row.folded:
                 self.base, self.number, self.extents = row.base, 0, ExtentMap()
@@ -95,6 +99,10 @@ class LiveFile(Inode):
         if self.parent is None:
             raise RuntimeError("a live file without a directory")
         return self.parent.stored_entry(self.name).content
+
+    def sealed(self) -> ContentRef | None:
+        """The content that is all of its bytes, where there is one; it must be refreshed."""
+        return None if self.extents or self.size != self.base.size else self.base
 
     # Bytes
 
@@ -132,6 +140,7 @@ class LiveFile(Inode):
             raise TooLargeError("a file has at most 16 TiB")
         live = self.tree.live
         self.refresh()
+        self._forget_whole()
         live.reserve(length)
         now = live.now_ns()
         ops, number = self._numbered()
@@ -149,6 +158,15 @@ class LiveFile(Inode):
         self.mtime_ns = self.ctime_ns = now
         self.stamp(at)
         return length
+
+    def _forget_whole(self) -> None:
+        """The bytes are about to be others than those that came in one piece."""
+        self.whole = b""
+        if self.xattrs or self.xattr_blob is not None:
+            xattrs = self.all_xattrs()
+            others = tuple(pair for pair in xattrs if pair[0] != WHOLE)
+            if len(others) < len(xattrs):
+                self.replace_xattrs(others, self.mode)
 
     def _numbered(self) -> tuple[list[bytes], int]:
         """Operations that give the file a number where it has none and mark it; the number. Nothing is changed yet."""
@@ -170,6 +188,7 @@ class LiveFile(Inode):
         if size > SIZE_MAX:
             raise TooLargeError("a file has at most 16 TiB")
         self.refresh()
+        self._forget_whole()
         live = self.tree.live
         now = live.now_ns()
         ops, number = self._numbered()

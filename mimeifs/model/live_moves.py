@@ -68,7 +68,7 @@ def remove(directory: "LiveDir", name: bytes, inode: Inode) -> None:
     ops = [*ops, directory.gone(name), directory.tree.mark(number, name), directory.touch_at(now, subdirs)]
     ops += lose_name(directory, name, inode, now)
     at = live.append(b"".join(ops))
-    _lost(directory, name, inode, at)
+    lost(directory, name, inode, at)
     directory.changed(at, now, subdirs)
 
 
@@ -88,14 +88,15 @@ def lose_name(directory: "LiveDir", name: bytes, inode: Inode, now: int) -> list
         gone += live.move_ino(inode.ino, (tree.seed, b"\0" + U64.pack(inode.link_id)), None)
     else:
         gone = live.move_ino(inode.ino, (directory.seed, name), None)
-    return [*gone, *inode.unlinked()]
+    return [*gone, *inode.unlinked(), *(live.leaving(inode.ino) if inode.ino in live.held else ())]
 
 
 def _restore(inode: Inode, before: tuple[int, int]) -> None:
     inode.nlink, inode.ctime_ns = before
 
 
-def _lost(directory: "LiveDir", name: bytes, inode: Inode, at: int) -> None:
+def lost(directory: "LiveDir", name: bytes, inode: Inode, at: int) -> None:
+    """Memory, once the frame with the operations of :func:`lose_name` is at ``at``."""
     live = directory.tree.live
     directory.drop(name, at)
     inode.touched = at
@@ -171,27 +172,27 @@ def _move(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", new_n
     ops, from_number = source.materialise()
     more, to_number = target.materialise()
     moving = int(inode.kind is Kind.DIRECTORY)
-    lost = int(old is not None and old.kind is Kind.DIRECTORY)
+    fewer = int(old is not None and old.kind is Kind.DIRECTORY)
     losing = [] if old is None else lose_name(target, new_name, old, now)
     ops = [*ops, *more, *losing, source.gone(name), tree.mark(from_number, name), tree.mark(to_number, new_name)]
-    ops += [*live.free_place((source.seed, name)), *_settle(inode, target, new_name, now)]
+    ops += [*live.free_place((source.seed, name)), *settle(inode, target, new_name, now)]
     if source is target:
-        ops.append(source.touch_at(now, -lost))
+        ops.append(source.touch_at(now, -fewer))
     else:
-        ops += [source.touch_at(now, -moving), target.touch_at(now, moving - lost)]
+        ops += [source.touch_at(now, -moving), target.touch_at(now, moving - fewer)]
     at = live.append(b"".join(ops))
     if old is not None:
-        _lost(target, new_name, old, at)
+        lost(target, new_name, old, at)
     source.drop(name, at)
-    _arrived(inode, target, new_name, at)
+    arrived(inode, target, new_name, at)
     if source is target:
-        source.changed(at, now, -lost)
+        source.changed(at, now, -fewer)
     else:
         source.changed(at, now, -moving)
-        target.changed(at, now, moving - lost)
+        target.changed(at, now, moving - fewer)
 
 
-def _settle(inode: Inode, target: "LiveDir", new_name: bytes, now: int) -> list[bytes]:
+def settle(inode: Inode, target: "LiveDir", new_name: bytes, now: int) -> list[bytes]:
     """Operations that write the inode's row and number at its new name; its old one is the caller's."""
     live = target.tree.live
     number = target.home_number()
@@ -209,7 +210,8 @@ def _settle(inode: Inode, target: "LiveDir", new_name: bytes, now: int) -> list[
     return ops
 
 
-def _arrived(inode: Inode, target: "LiveDir", name: bytes, at: int) -> None:
+def arrived(inode: Inode, target: "LiveDir", name: bytes, at: int) -> None:
+    """Memory, once the frame with the operations of :func:`settle` is at ``at``."""
     target.keep(name, inode)
     inode.parent, inode.name = target, name
     inode.stamp(at)
@@ -229,15 +231,15 @@ def _exchange(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", n
     ops = [*ops, *more, tree.mark(from_number, name), tree.mark(to_number, new_name)]
     # Both places are given up before either is taken: the operations of one must not undo the other's.
     ops += [*live.free_place((source.seed, name)), *live.free_place((target.seed, new_name))]
-    ops += [*_settle(inode, target, new_name, now), *_settle(old, source, name, now)]
+    ops += [*settle(inode, target, new_name, now), *settle(old, source, name, now)]
     gain = int(inode.kind is Kind.DIRECTORY) - int(old.kind is Kind.DIRECTORY)
     if source is target:
         ops.append(source.touch_at(now))
     else:
         ops += [source.touch_at(now, -gain), target.touch_at(now, gain)]
     at = live.append(b"".join(ops))
-    _arrived(inode, target, new_name, at)
-    _arrived(old, source, name, at)
+    arrived(inode, target, new_name, at)
+    arrived(old, source, name, at)
     if source is target:
         source.changed(at, now)
     else:

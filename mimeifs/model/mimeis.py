@@ -33,6 +33,10 @@ def _no_more(_tree: LiveTree) -> Iterable[bytes]:
     return ()
 
 
+def _nests_key(tree: int) -> bytes:
+    return b"nests " + U32.pack(tree)
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
     """Who makes records here: the author, and the device key that signs for it."""
@@ -49,6 +53,7 @@ class Mimeis:
         self.signer = signer
         self._randomness = randomness
         self.make_root: MakeRoot = LiveDir
+        self._origins: set[MimeiId] | None = None
         self._next_tree = 1 + max((U32.unpack(key)[0] for key, _ in live.database.scan(Table.TREES, b"")), default=0)
 
     # Finding
@@ -76,12 +81,33 @@ class Mimeis:
         live = self.live
         tree = LiveTree(live, row.tree, mimei)
         tree.single = row.kind == "file"
+        tree.nests = self._may_nest(mimei, row)
         stored = live.small_row(Table.TREES, state.tree_key(row.tree))
         number = state.decode_tree(stored or b"").root
         tree.dirty = next(live.database.scan(Table.CHANGED, state.tree_key(row.tree)), None) is not None
         entry = live.database.get(Table.ENTRIES, state.entry_key(0, U64.pack(number)))
         self.seat(tree, decode(entry or b""))
         return tree
+
+    def _may_nest(self, mimei: MimeiId, row: state.MimeiRow) -> bool:
+        """Whether links to other MiMeis may be in it: the root, what something was split off from, and what came from that."""
+        if self.live.small_row(Table.META, _nests_key(row.tree)) is not None:
+            return True
+        if self._origins is None:
+            self._origins = {known.origin_mimei for _, known in self.all() if known.origin_mimei is not None}
+        is_root = mimei == self.live.database.get(Table.META, b"root")
+        return is_root or row.origin_mimei is not None or mimei in self._origins
+
+    def nests(self, mimei: MimeiId) -> bool:
+        """Whether links to other MiMeis may be in what a MiMei holds."""
+        return self._may_nest(mimei, self.row(mimei))
+
+    def nest_ops(self, tree: LiveTree) -> list[bytes]:
+        """Operations that note that links to other MiMeis may be in a present from now on."""
+        if tree.nests:
+            return []
+        tree.nests = True
+        return [self.live.set_small(Table.META, _nests_key(tree.number), b"")]
 
     def seat(self, tree: LiveTree, entry: Entry) -> LiveDir:
         """Give a tree its root directory, from the root's entry with the directory's number, and enter it."""
@@ -107,6 +133,10 @@ class Mimeis:
         return self.live.natural_ino(1, b"\0" + mimei)
 
     # Making
+
+    def draw(self, count: int) -> bytes:
+        """Random bytes."""
+        return self._randomness.draw(count)
 
     def info(
         self,
@@ -143,10 +173,20 @@ class Mimeis:
         at = self.live.append(b"".join([*ops, *more(present)]))
         self._next_tree += 1
         present.single = info.record.kind == "file"
+        self._note_origin(present, info.record)
         root = self.seat(present, msgspec.structs.replace(content.entry, live=directory))
         root.touched = at
         root.complete = tree is None
         return present
+
+    def _note_origin(self, made: LiveTree, record: records.Info) -> None:
+        made.nests = record.origin is not None or self.root_ino(made.mimei) == 1
+        if record.origin is None:
+            return
+        if self._origins is not None:
+            self._origins.add(record.origin[0])
+        for tree in self.live.trees.values():
+            tree.nests = tree.nests or tree.mimei == record.origin[0]
 
     def _row_ops(self, info: records.Signed[records.Info], tree: int) -> list[bytes]:
         record = info.record

@@ -24,6 +24,10 @@ class CallKind(IntEnum):
     """The node has caught up with the fold at this position: U64."""
     PRUNE = 4
     """Drop the overlay below a directory: a :class:`PruneRequest`."""
+    CLONE = 5
+    """A new file holds what another one does: a :class:`CloneRequest`."""
+    FOLD = 6
+    """Fold a part of a tree, without a version: a :class:`FoldRequest`."""
 
 
 class CutRequest(msgspec.Struct, frozen=True, array_like=True):
@@ -43,6 +47,21 @@ class PruneRequest(msgspec.Struct, frozen=True, array_like=True):
     number: int
     tree: int
     keep: tuple[int, ...]
+
+
+class CloneRequest(msgspec.Struct, frozen=True, array_like=True):
+    """File ``number``, which has never been, holds what file ``source`` holds at the request's position."""
+
+    source: int
+    number: int
+
+
+class FoldRequest(msgspec.Struct, frozen=True, array_like=True):
+    """Fold what is below ``directory`` (0: nothing but the link map) of a tree, as it is at the request's position."""
+
+    tree: int
+    mimei: MimeiId
+    directory: int
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True):
@@ -75,9 +94,11 @@ class News(msgspec.Struct, frozen=True, array_like=True):
 decode_taken = msgspec.msgpack.Decoder(Taken).decode
 decode_cut = msgspec.msgpack.Decoder(CutRequest).decode
 decode_prune = msgspec.msgpack.Decoder(PruneRequest).decode
-_CUT_HEAD = bytes([Op.CALL, CallKind.CUT])
+decode_clone = msgspec.msgpack.Decoder(CloneRequest).decode
+decode_fold = msgspec.msgpack.Decoder(FoldRequest).decode
+_CUT_HEADS = (bytes([Op.CALL, CallKind.CUT]), bytes([Op.CALL, CallKind.FOLD]))
 
 
 def is_cut(payload: bytes) -> bool:
-    """Whether a journal frame of this payload is a CUT, which stands alone in its frame."""
-    return payload[:2] == _CUT_HEAD
+    """Whether a journal frame of this payload is a CUT or FOLD, each of which stands alone in its frame."""
+    return payload[:2] in _CUT_HEADS

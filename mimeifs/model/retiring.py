@@ -49,8 +49,11 @@ class Retiring:
 
     def ops(self, tree: int) -> list[bytes]:
         """Operations that spare files somebody has and drop all rows below, with those of hard links of ``tree`` if not 0."""
-        number = self.directory.number
+        number, live = self.directory.number, self.directory.tree.live
         ops: list[bytes] = []
+        for inode in (self.directory, *self._known):
+            if inode.ino in live.held and (tree or not inode.link_id):
+                ops += live.leaving(inode.ino)
         keep = []
         for inode in self._held:
             if inode.number and (tree or not inode.link_id):
@@ -121,6 +124,45 @@ class LinkLosses:
             else:
                 inode.tree.linked.pop(inode.link_id, None)
                 detach(inode, at)
+
+
+class Leaving:
+    """What stands at a name, about to lose it to something else or for good, a directory with all that is below."""
+
+    def __init__(self, parent: LiveDir, name: bytes, inode: Inode) -> None:
+        self.inode = inode
+        self._parent = parent
+        self._name = name
+        self.retiring = Retiring(inode, ()) if isinstance(inode, LiveDir) else None
+        self._losses = LinkLosses(inode) if isinstance(inode, LiveDir) else None
+        inode.refresh()
+
+    @property
+    def subdirs(self) -> int:
+        """How many subdirectories fewer the parent has."""
+        return int(self.retiring is not None)
+
+    def ops(self, now: int) -> list[bytes]:
+        """Operations on all but the name itself."""
+        if self.retiring is None or self._losses is None:
+            return lose_name(self._parent, self._name, self.inode, now)
+        number = self._parent.tree.live.move_ino(self.inode.ino, (self._parent.seed, self._name), None)
+        return [*self._losses.ops(now), *self.retiring.ops(0), *number]
+
+    def done(self, at: int) -> None:
+        """Memory, once the frame is at ``at``."""
+        if self.retiring is not None and self._losses is not None:
+            self._losses.done(at)
+            self.retiring.done(at, 0)
+            return
+        inode = self.inode
+        if inode.nlink:
+            inode.touched, inode.surface = at, None
+            inode.tree.live.outdate(inode)
+            return
+        if inode.link_id:
+            inode.tree.linked.pop(inode.link_id, None)
+        detach(inode, at)
 
 
 def _hard_names(directory: LiveDir) -> Iterator[tuple[bytes, int]]:

@@ -192,12 +192,13 @@ class Transplant:
         info = self._mimeis.info(hint, "tree", origin=(mimei, last.record))
         new, now = info.record.mimei_id, live.now_ns()
         graft = Graft(parent, [], names[-1], _link_to(new, entry, now))
-        if graft.retiring is not None and graft.retiring.open_files:
-            raise ConflictError(f"{graft.retiring.open_files} files in it are open: close them, and try again")
+        retiring = graft.leaving and graft.leaving.retiring
+        if retiring and retiring.open_files:
+            raise ConflictError(f"{retiring.open_files} files in it are open: close them, and try again")
         linked = linked_rows(live.blobs, self._versions.tree_root(last).links, plan_of(live.blobs, entry))
 
         def more(present: LiveTree) -> list[bytes]:
-            return [*graft.ops(now), *_linked_ops(present, linked)]
+            return [*graft.ops(now), *linked_ops(present, linked)]
 
         tree = _whole(lambda: self._mimeis.create(info, Who(0, 0), TreeRoot(entry, prolly.EMPTY_ROOT), more))
         graft.done(tree.root.touched, now)
@@ -231,7 +232,7 @@ def _link_to(mimei: MimeiId, old: Entry, now: int) -> Entry:
     return Entry(Kind.LINK, 0o755, old.uid, old.gid, now, now, link=Link(mimei, View.CUR))
 
 
-def _linked_ops(tree: LiveTree, linked: dict[int, LinkedInode]) -> list[bytes]:
+def linked_ops(tree: LiveTree, linked: dict[int, LinkedInode]) -> list[bytes]:
     """Operations that give a new present the hard-linked inodes its base names."""
     ops = []
     for link_id, inode in linked.items():

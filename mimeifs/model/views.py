@@ -356,6 +356,10 @@ class PresentDir(LiveDir):
         if isinstance(old, PresentDir):
             self.link_inode = old.link_inode
 
+    def above(self) -> LiveDir | None:
+        """See ``Inode``."""
+        return None if self.link_inode is None else self.link_inode.parent
+
     def steady(self, name: bytes) -> bool:
         """See ``Node``: only what it has no entry for is asked about, its versions."""
         return name == INSIDE or (name[:1] == b"@" and name[1:].isdigit())
@@ -452,12 +456,16 @@ class RootDir(PresentDir):
 
     def mkdir(self, name: bytes, mode: int, who: Who) -> Node:
         """A new tree MiMei linked here with its present showing; dot-names and desktop litter are plain directories."""
-        if name[:1] == b"." or name[:1] == b"@" or name in LITTER:
+        if self.is_plain(name):
             return super().mkdir(name, mode, who)
-        self._check_new(name, Kind.LINK)
+        self.check_new(name, Kind.LINK)
         info = self.views.mimeis.info(name.decode(errors="replace"), "tree")
         self.new_mimei(info, mode, who)
         return self.place_link(name, Link(info.record.mimei_id, View.CUR), who)
+
+    def is_plain(self, name: bytes) -> bool:
+        """Whether a directory of that name is here what it is elsewhere, and no MiMei."""
+        return name[:1] in (b".", b"@") or name in LITTER
 
     def new_mimei(self, info: Signed[Info], mode: int, who: Who) -> None:
         """Make a MiMei whose root begins as a directory made here with ``mode`` would; it is linked nowhere yet."""

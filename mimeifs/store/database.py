@@ -75,6 +75,8 @@ class Table(IntEnum):
     """File number -> empty: without a name, kept only by open handles; dropped when a node starts."""
     HEADS = 21
     """MiMei ID, record ID -> number: versions that are nobody's parent."""
+    LOCKS = 22
+    """Inode number, token -> a write lock of WebDAV."""
 
 
 class MapGrown(Exception):
@@ -245,7 +247,20 @@ def open_database(path: Path) -> Database:
     if version != FORMAT:
         env.close()
         raise UnknownFormatError(f"the store in {path.parent} has format {version}, this program knows {FORMAT}")
+    _add_tables(env)
     return Database(path, env)
+
+
+def _add_tables(env: Any) -> None:
+    """Make the tables that came after the store was made."""
+    with env.begin() as transaction:
+        known = {bytes(key) for key, _ in transaction.cursor()}
+    missing = [table for table in Table if table.name.lower().encode() not in known]
+    if not missing:
+        return
+    with env.begin(write=True) as transaction:
+        for table in missing:
+            env.open_db(table.name.lower().encode(), txn=transaction, create=True)
 
 
 def _environment(path: Path, size: int) -> Any:

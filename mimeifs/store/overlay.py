@@ -183,6 +183,12 @@ class Overlay:
         self._drop_extents(number)
         self._rows[number] = FileRow(base, row.size, row.mtime_ns, row.ctime_ns, folded)
 
+    def clone(self, source: int, number: int) -> None:
+        """File ``number``, a new one, holds what file ``source`` holds."""
+        row = self._file(source)
+        self._new[number] = self.extents(source)
+        self._rows[number] = FileRow(row.base, row.size, row.mtime_ns, row.ctime_ns)
+
     def drop_file(self, number: int) -> None:
         """Forget a file's row and extents."""
         self._drop_extents(number)

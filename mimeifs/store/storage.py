@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +133,17 @@ def drop_ballast(storage: Storage) -> bool:
         finally:
             os.close(fd)
     return bool(size)
+
+
+def used(root: Path) -> int:
+    """Bytes that the store takes on its disk."""
+    total = 0
+    for folder in (root, *(path for path in root.iterdir() if path.is_dir())):
+        with os.scandir(folder) as found:
+            for each in found:
+                with suppress(FileNotFoundError):  # The keeper frees segments meanwhile.
+                    total += each.stat(follow_symlinks=False).st_blocks * 512
+    return total
 
 
 def available(root: Path) -> int:

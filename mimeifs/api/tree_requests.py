@@ -1,0 +1,295 @@
+"""Requests of the tree: places named by paths, looked at and changed whole; and their replies.
+
+Paths are tuples of names from the node's root. ``uid`` and ``gid`` are whom what is made belongs to, None whoever the directory
+belongs to. Staged files and readings belong to a session, which ends, with all it holds, with the connection that began it; any
+connection may use it.
+"""
+
+import msgspec
+
+from mimeifs.api.requesting import Request
+from mimeifs.model.resource import NO_GUARD, Facts, Guard, Lock, Path
+
+SLICE = 256 << 10
+"""The most bytes of a file in one request or reply."""
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """It is done."""
+
+
+class Begun(msgspec.Struct, frozen=True, tag="begun"):
+    """A session."""
+
+    session: int
+
+
+class Begin(Request[Begun], frozen=True, tag="begin"):
+    """Begin a session that lasts as long as this connection."""
+
+
+# Looking
+
+
+class Looked(msgspec.Struct, frozen=True, tag="looked"):
+    """What there is to say of a resource."""
+
+    facts: Facts
+
+
+class Look(Request[Looked], frozen=True, tag="look"):
+    """What a path leads to."""
+
+    path: Path
+    properties: bool = False
+
+
+class Listed(msgspec.Struct, frozen=True, tag="listed"):
+    """A page of a directory."""
+
+    entries: tuple[Facts, ...]
+    next: bytes
+
+
+class Entries(Request[Listed], frozen=True, tag="entries"):
+    """What is in a directory; the node may answer with fewer than ``limit``."""
+
+    path: Path
+    after: bytes = b""
+    limit: int = 500
+    properties: bool = False
+
+
+class Opened(msgspec.Struct, frozen=True, tag="opened"):
+    """A file as it is now: sealed, ``facts.content`` names its bytes; else short, they are in ``data``; else ``reading`` is to
+    be read and closed."""
+
+    facts: Facts
+    reading: int
+    data: bytes
+
+
+class OpenFile(Request[Opened], frozen=True, tag="open-file"):
+    """Read a file."""
+
+    session: int
+    path: Path
+
+
+class ReadBytes(msgspec.Struct, frozen=True, tag="bytes"):
+    """Bytes; fewer than asked for only at the end."""
+
+    data: bytes
+
+
+class ReadPart(Request[ReadBytes], frozen=True, tag="read"):
+    """A range of an opened file."""
+
+    session: int
+    reading: int
+    offset: int
+    size: int
+
+
+class CloseReading(Request[Done], frozen=True, tag="close"):
+    """An opened file is wanted no more."""
+
+    session: int
+    reading: int
+
+
+class SpaceFound(msgspec.Struct, frozen=True, tag="space-found"):
+    """Bytes that the store takes, and that could still be written."""
+
+    used: int
+    available: int
+
+
+class Space(Request[SpaceFound], frozen=True, tag="space"):
+    """How much room there is."""
+
+
+# Versions
+
+
+class VersionLine(msgspec.Struct, frozen=True):
+    """A version in a list. ``fork`` is what tells it from others of its number, else ""; ``labels`` includes ``last``
+    and ``release``."""
+
+    number: int
+    fork: str
+    record: str
+    time_ns: int
+    writer: str
+    files: int
+    size: int
+    memo: str
+    labels: tuple[str, ...]
+    parents: tuple[str, ...]
+
+
+class VersionsAt(msgspec.Struct, frozen=True, tag="versions-at"):
+    """A page of the versions of a MiMei, newest first. Version 5 of what was asked about is at ``base``, ``@5``, ``inside``, if
+    it was there then."""
+
+    mimei: str
+    base: Path
+    inside: Path
+    versions: tuple[VersionLine, ...]
+    next: bytes
+
+
+class VersionsOf(Request[VersionsAt], frozen=True, tag="versions-of"):
+    """The versions of the MiMei that a place is in."""
+
+    path: Path
+    after: bytes = b""
+
+
+# Uploads
+
+
+class StagedAs(msgspec.Struct, frozen=True, tag="staged"):
+    """A file without a name."""
+
+    staged: int
+
+
+class Stage(Request[StagedAs], frozen=True, tag="stage"):
+    """Begin a file without a name, of ``size`` bytes where that is known."""
+
+    session: int
+    size: int | None = None
+
+
+class WriteStaged(Request[Done], frozen=True, tag="write-staged"):
+    """Append ``data``, which begins at ``offset``."""
+
+    session: int
+    staged: int
+    offset: int
+    data: bytes
+
+
+class Discard(Request[Done], frozen=True, tag="discard"):
+    """A staged file is wanted no more."""
+
+    session: int
+    staged: int
+
+
+class Commit(Request[Looked], frozen=True, tag="commit"):
+    """A staged file takes its place, over the file that is there."""
+
+    session: int
+    staged: int
+    path: Path
+    guard: Guard = NO_GUARD
+    mtime_ns: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+
+
+# Changes
+
+
+class MakeDirectory(Request[Looked], frozen=True, tag="make-directory"):
+    """Make a directory; in the root a MiMei; ``@label`` among versions takes one."""
+
+    path: Path
+    guard: Guard = NO_GUARD
+    uid: int | None = None
+    gid: int | None = None
+
+
+class RemoveTree(Request[Done], frozen=True, tag="remove-tree"):
+    """Remove a resource with all that is below."""
+
+    path: Path
+    guard: Guard = NO_GUARD
+
+
+class Replaced(msgspec.Struct, frozen=True, tag="replaced"):
+    """It is where it was to be; whether something was there before."""
+
+    replaced: bool
+
+
+class Move(Request[Replaced], frozen=True, tag="move"):
+    """Move a resource."""
+
+    source: Path
+    target: Path
+    overwrite: bool
+    guard: Guard = NO_GUARD
+
+
+class Copy(Request[Replaced], frozen=True, tag="copy"):
+    """Copy a resource, a directory with all that is below unless ``shallow``."""
+
+    source: Path
+    target: Path
+    overwrite: bool
+    shallow: bool = False
+    guard: Guard = NO_GUARD
+    uid: int | None = None
+    gid: int | None = None
+
+
+class Patch(Request[Looked], frozen=True, tag="patch"):
+    """Set dead properties, or (None) remove them, and times."""
+
+    path: Path
+    guard: Guard = NO_GUARD
+    properties: dict[str, bytes | None] = msgspec.field(default_factory=dict)
+    mtime_ns: int | None = None
+    birth_ns: int | None = None
+
+
+# Locks
+
+
+class LockOf(msgspec.Struct, frozen=True, tag="lock-of"):
+    """A lock; ``made`` where it is on a name that was not there."""
+
+    lock: Lock
+    made: bool = False
+
+
+class TakeLock(Request[LockOf], frozen=True, tag="take-lock"):
+    """Take a write lock for the guard's user."""
+
+    path: Path
+    owner: str
+    exclusive: bool
+    infinite: bool
+    timeout_s: int
+    guard: Guard = NO_GUARD
+
+
+class RefreshLock(Request[LockOf], frozen=True, tag="refresh-lock"):
+    """Have a lock that covers the path last longer."""
+
+    path: Path
+    token: str
+    timeout_s: int
+
+
+class ReturnLock(Request[Done], frozen=True, tag="return-lock"):
+    """Give a lock back that covers the path."""
+
+    path: Path
+    token: str
+    user: str
+
+
+class LocksFound(msgspec.Struct, frozen=True, tag="locks-found"):
+    """Locks."""
+
+    locks: tuple[Lock, ...]
+
+
+class FindLocks(Request[LocksFound], frozen=True, tag="locks"):
+    """The locks that cover a path."""
+
+    path: Path

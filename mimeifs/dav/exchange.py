@@ -1,0 +1,62 @@
+"""One request as a value, what belongs to all of them, and one answer."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mimeifs.dav import paths
+from mimeifs.dav.interface import Path, Tree
+from mimeifs.dav.wire import Body
+
+PREFIX = "/webdav"
+"""Where the tree begins: the node's root is ``/webdav/``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks: a user's name ("" for nobody in particular), and whether changes are allowed."""
+
+    user: str
+    may_write: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request below the prefix. Header names are in lower case; ``raw`` is the path as it came, without the query."""
+
+    method: str
+    path: Path
+    raw: str
+    query: str
+    headers: Mapping[str, str]
+    body: Body
+    visitor: Visitor
+    tree: Tree
+    hosts: frozenset[str]
+    """Names under which this server answers, with ports."""
+
+    def header(self, name: str) -> str | None:
+        """A header's value."""
+        return self.headers.get(name)
+
+    @property
+    def ends_in_slash(self) -> bool:
+        """Whether the address is written as a collection's."""
+        return self.raw.endswith("/")
+
+    def place(self, address: str) -> Path:
+        """The path that a ``Destination`` or a tagged ``If`` names; raises ``Refusal``."""
+        return paths.destination(address, PREFIX, self.hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back; a body that is an iterator is sent as it comes."""
+
+    status: int
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes | Iterator[bytes] = b""
+
+
+def href(path: Path, *, is_dir: bool) -> str:
+    """A resource's address from the server's root; a collection's ends in a slash."""
+    return PREFIX + paths.encode(path) + ("/" if is_dir and path else "")

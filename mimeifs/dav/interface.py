@@ -1,0 +1,101 @@
+"""What the web half of this surface asks of the tree, as one interface; :mod:`mimeifs.dav.tree` is it over the node's socket.
+
+Paths are tuples of names, as stored, from the root. Everything is synchronous and may be called from many threads; what
+cannot be done raises a ``MimeiError`` and has changed nothing. Atomicity, durability and what a name means are the tree's
+matter; URLs, headers and XML are none of it.
+"""
+
+from typing import Protocol
+
+from mimeifs.api.tree_requests import VersionsAt
+from mimeifs.model.resource import Facts, Guard, Lock, Path
+
+__all__ = ["Facts", "Guard", "Lock", "Path", "Reading", "Staged", "Tree", "VersionsAt"]
+
+
+class Reading(Protocol):
+    """An open resource, which shows the same bytes whatever happens to its name."""
+
+    @property
+    def facts(self) -> Facts:
+        """As it was opened."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """At most so many bytes; none only at the end."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+class Staged(Protocol):
+    """An upload on its way, which nobody sees until it is committed."""
+
+    def write(self, data: bytes) -> None:
+        """Take in the next bytes."""
+
+    def discard(self) -> None:
+        """Forget it."""
+
+    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
+        """Become what is at ``path``, durably and at once."""
+
+
+class Tree(Protocol):
+    """The node's tree."""
+
+    def look(self, path: Path, *, properties: bool = False) -> Facts:
+        """What is there."""
+
+    def entries(
+        self, path: Path, after: bytes = b"", limit: int = 500, *, properties: bool = False
+    ) -> tuple[list[Facts], bytes]:
+        """A page of a directory, in the order of names, and after which name the next begins: b"" on the last."""
+
+    def open(self, path: Path) -> Reading:
+        """Open a file to read."""
+
+    def stage(self, size: int | None) -> Staged:
+        """Begin an upload; ``CapacityError`` at once where ``size`` is known and too much."""
+
+    def mkdir(self, path: Path, guard: Guard) -> Facts:
+        """Make a directory, or where the name says so a version."""
+
+    def remove(self, path: Path, guard: Guard) -> None:
+        """Take it and all below away."""
+
+    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool) -> bool:
+        """Rename; whether something was replaced."""
+
+    def copy(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, shallow: bool = False) -> bool:
+        """Copy, a directory with all below unless ``shallow``; whether something was replaced."""
+
+    def patch(
+        self,
+        path: Path,
+        guard: Guard,
+        *,
+        properties: dict[str, bytes | None] | None = None,
+        mtime_ns: int | None = None,
+        birth_ns: int | None = None,
+    ) -> Facts:
+        """Change properties (None removes one) and times together."""
+
+    def lock(
+        self, path: Path, guard: Guard, *, owner: str, exclusive: bool, infinite: bool, timeout_s: int
+    ) -> tuple[Lock, bool]:
+        """Lock; whether an empty resource was made for it."""
+
+    def refresh(self, path: Path, token: str, timeout_s: int) -> Lock:
+        """Let a lock last from now."""
+
+    def unlock(self, path: Path, token: str, user: str) -> None:
+        """End a lock."""
+
+    def locks(self, path: Path) -> list[Lock]:
+        """Those that cover ``path``."""
+
+    def versions(self, path: Path, after: bytes = b"") -> VersionsAt:
+        """A page of the versions of the MiMei that a place is in, and where the place is in each."""
+
+    def space(self) -> tuple[int, int]:
+        """Bytes used and bytes available."""

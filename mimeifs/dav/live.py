@@ -1,0 +1,136 @@
+"""Live properties: what a resource's facts say, as elements of XML (RFC 4918, section 15; RFC 4331; Microsoft's four times).
+
+Every value is written here and nowhere else, so that headers and properties agree. Nothing here reads a file.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from xml.sax.saxutils import escape
+
+from mimeifs.dav import conditions, dates
+from mimeifs.dav.exchange import href
+from mimeifs.dav.interface import Facts, Lock, Path, Tree
+from mimeifs.dav.reading import content_type
+from mimeifs.dav.xml_in import DAV
+
+WIN32 = "{urn:schemas-microsoft-com:}"
+SUPPORTED_LOCK = "".join(
+    f"<D:lockentry><D:lockscope><D:{scope}/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>"
+    for scope in ("exclusive", "shared")
+)
+
+
+class Context:
+    """What properties need besides a resource's facts: its path, locks and space, asked for only where they are wished for."""
+
+    def __init__(self, tree: Tree, now_ns: int) -> None:
+        self._tree = tree
+        self._now_ns = now_ns
+        self._space: tuple[int, int] | None = None
+        self.path: Path = ()
+
+    def locks(self) -> str:
+        """The locks on the resource at hand."""
+        return lock_discovery(self._tree.locks(self.path), self._now_ns)
+
+    def space(self) -> tuple[int, int]:
+        """Bytes used and available."""
+        if self._space is None:
+            self._space = self._tree.space()
+        return self._space
+
+
+Value = Callable[[Facts, Context], str | None]
+
+
+def text(value: str) -> str:
+    """Text in XML; what XML cannot hold (controls) becomes the sign for it."""
+    if not value.isprintable():
+        value = "".join("\ufffd" if _excluded(sign) else sign for sign in value)
+    return escape(value, {"\r": "&#13;"})
+
+
+def _excluded(sign: str) -> bool:
+    return (sign < " " and sign not in "\t\n\r") or "\ud800" <= sign <= "\udfff" or sign in "\ufffe\uffff"
+
+
+def _display_name(facts: Facts, _: Context) -> str:
+    return text(facts.name.decode(errors="replace"))
+
+
+def _length(facts: Facts, _: Context) -> str | None:
+    return None if facts.kind == "dir" else str(facts.size)
+
+
+def _type(facts: Facts, _: Context) -> str | None:
+    return None if facts.kind == "dir" else content_type(facts.name)
+
+
+def _resource_type(facts: Facts, _: Context) -> str:
+    return "<D:collection/>" if facts.kind == "dir" else ""
+
+
+def _win32(when: Callable[[Facts], int], facts: Facts, _: Context) -> str:
+    return dates.modified(when(facts))
+
+
+CHECKSUMS = "{http://owncloud.org/ns}checksums"
+_KEPT = '<checksums xmlns="http://owncloud.org/ns" of="{etag}"><checksum>{checksum}</checksum></checksums>'
+
+
+def kept_checksum(checksum: str, etag: str) -> bytes:
+    """A verified digest as it is kept among the dead properties: with the tag of the content that it is of."""
+    return _KEPT.format(etag=escape(etag), checksum=escape(checksum)).encode()
+
+
+def _checksums(facts: Facts, _: Context) -> str | None:
+    """The digest that was kept, if the file is still what it is of. Nothing is computed in a listing."""
+    kept = facts.properties.get(CHECKSUMS, b"").decode()
+    _before, found, rest = kept.partition(f' of="{escape(facts.etag)}"><checksum>')
+    return f"<x:checksum>{rest.partition('<')[0]}</x:checksum>" if found else None
+
+
+LIVE: dict[str, Value] = {
+    DAV + "creationdate": lambda facts, _: dates.created(facts.birth_ns),
+    DAV + "displayname": _display_name,
+    DAV + "getcontentlength": _length,
+    DAV + "getcontenttype": _type,
+    DAV + "getetag": lambda facts, _: text(conditions.quoted(facts.etag)),
+    DAV + "getlastmodified": lambda facts, _: dates.modified(facts.mtime_ns),
+    DAV + "resourcetype": _resource_type,
+    DAV + "supportedlock": lambda facts, _: SUPPORTED_LOCK if facts.writable else "",
+    DAV + "lockdiscovery": lambda facts, context: context.locks() if facts.writable else "",
+    DAV + "quota-available-bytes": lambda facts, context: str(context.space()[1]) if facts.kind == "dir" else None,
+    DAV + "quota-used-bytes": lambda facts, context: str(context.space()[0]) if facts.kind == "dir" else None,
+    "{http://apache.org/dav/props/}executable": lambda f, _: ("T" if f.mode & 0o100 else "F") if f.kind == "file" else None,
+    CHECKSUMS: _checksums,
+    WIN32 + "Win32CreationTime": partial(_win32, lambda facts: facts.birth_ns),
+    WIN32 + "Win32LastModifiedTime": partial(_win32, lambda facts: facts.mtime_ns),
+    WIN32 + "Win32LastAccessTime": partial(_win32, lambda facts: facts.mtime_ns),
+    WIN32 + "Win32FileAttributes": lambda facts, _: "00000010" if facts.kind == "dir" else "00000020",
+}
+
+ALL = tuple(
+    DAV + n for n in ("resourcetype", "getcontentlength", "getlastmodified", "getetag", "creationdate", "getcontenttype")
+)
+"""What everybody gets who asks for all. The display name is the last name of the address and quotas are asked for by name
+(RFC 4331, 3); the two about locks go with a single resource only, so that rows of a listing stay short."""
+
+ALL_OF_ONE = (*ALL, DAV + "displayname", DAV + "supportedlock", DAV + "lockdiscovery")
+
+
+def lock_discovery(locks: list[Lock], now_ns: int) -> str:
+    """The content of ``lockdiscovery``."""
+    return "".join(_active(lock, now_ns) for lock in locks)
+
+
+def _active(lock: Lock, now_ns: int) -> str:
+    scope = "exclusive" if lock.exclusive else "shared"
+    depth = "infinity" if lock.infinite else "0"
+    seconds = max((lock.expires_ns - now_ns) // dates.SECOND, 0)
+    return (
+        f"<D:activelock><D:locktype><D:write/></D:locktype><D:lockscope><D:{scope}/></D:lockscope><D:depth>{depth}</D:depth>"
+        f"{lock.owner}<D:timeout>Second-{seconds}</D:timeout>"
+        f"<D:locktoken><D:href>{text(lock.token)}</D:href></D:locktoken>"
+        f"<D:lockroot><D:href>{text(href(lock.path, is_dir=False))}</D:href></D:lockroot></D:activelock>"
+    )

@@ -1,0 +1,59 @@
+"use strict";
+const here = document.body.dataset.here, said = document.getElementById("said");
+const say = text => { said.textContent = text; };
+for (const time of document.querySelectorAll("time")) {
+  const when = new Date(time.dateTime);
+  if (!isNaN(when)) { time.textContent = when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }); time.title = time.dateTime; }
+}
+async function dav(method, address, headers, body) {
+  const answer = await fetch(address, { method, headers, body });
+  if (answer.ok) return answer;
+  const text = (await answer.text()).replace(/<[^>]*>/g, " ").trim();
+  throw Object.assign(new Error(text || answer.statusText), { status: answer.status });
+}
+async function act(doing, work) {
+  say(doing);
+  try { await work(); location.reload(); } catch (error) { say(error.message); }
+}
+const name = text => encodeURIComponent(text.normalize("NFC"));
+async function put(file, folder) {
+  const where = folder + name(file.name), headers = { "X-OC-Mtime": String(Math.floor(file.lastModified / 1000)) };
+  try { await dav("PUT", where, { ...headers, "If-None-Match": "*" }, file); }
+  catch (error) {
+    if (error.status !== 412) throw error;
+    if (confirm(`Replace ${file.name}?`)) await dav("PUT", where, headers, file);
+  }
+}
+async function upload(files) {
+  await act("", async () => {
+    let count = 0;
+    for (const file of files) { say(`Uploading ${file.name} (${++count} of ${files.length})`); await put(file, here); }
+  });
+}
+const files = document.getElementById("files");
+if (files) files.addEventListener("change", () => upload([...files.files]));
+const folder = document.getElementById("folder");
+if (folder) folder.addEventListener("click", () => {
+  const text = prompt("Name of the new folder");
+  if (text) act(`Making ${text}`, () => dav("MKCOL", here + name(text) + "/"));
+});
+const version = document.getElementById("version");
+if (version) version.addEventListener("click", () => {
+  const text = prompt("A label for this version");
+  if (text) act("Taking a version", () => dav("MKCOL", version.dataset.in + name("@" + text.replace(/^@/, "")) + "/"));
+});
+for (const button of document.querySelectorAll("[data-restore]")) button.addEventListener("click", () => {
+  const { restore, to } = button.dataset, source = new URL(restore, location).href, target = new URL(to, location).href;
+  if (confirm("Put this in the place of what is there now?"))
+    act("Restoring", () => dav("COPY", source, { Destination: target, Overwrite: "T" })).then(() => say("Restored."));
+});
+if (document.body.dataset.writable === "yes") {
+  let over = 0;
+  addEventListener("dragenter", event => { event.preventDefault(); over++; document.body.classList.add("over"); });
+  addEventListener("dragleave", () => { if (--over <= 0) document.body.classList.remove("over"); });
+  addEventListener("dragover", event => event.preventDefault());
+  addEventListener("drop", event => {
+    event.preventDefault(); over = 0; document.body.classList.remove("over");
+    if (event.dataTransfer.files.length) upload([...event.dataTransfer.files]);
+  });
+}

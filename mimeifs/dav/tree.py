@@ -1,0 +1,287 @@
+"""The node's tree for the process that serves WebDAV: a client of the node's socket, for many threads.
+
+State comes over the socket; bytes that are sealed it reads from the packs by itself. Connections are made when needed and used
+again; one more, made first, holds the session that uploads and open files belong to, so that they go with this process.
+
+Always true: a call raises only errors of ``mimeifs.errors``; after a node has ended, ``PeerError`` until another one answers,
+and what was open on the first is gone. A tree is made in the process that uses it, and not shared across a fork.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path as FilePath
+from typing import TypeVar
+
+import msgspec
+
+from mimeifs.api import tree_requests as requests
+from mimeifs.api.client import Client, connect
+from mimeifs.api.requesting import Request
+from mimeifs.api.tree_requests import SLICE
+from mimeifs.dav.sealed import Sealed
+from mimeifs.errors import MimeiError, PeerError
+from mimeifs.model.resource import Facts, Guard, Lock, Path
+from mimeifs.store.content import EMPTY
+from mimeifs.store.storage import Storage
+
+R = TypeVar("R", bound=msgspec.Struct)
+IDLE = 16
+"""How many connections are kept for the next calls."""
+
+
+class NodeTree:
+    """The tree of the node that listens at ``socket`` over the store ``storage``. What is made belongs to ``uid`` and ``gid``,
+    or to whom its directory belongs."""
+
+    def __init__(self, socket: FilePath, storage: Storage, *, uid: int | None = None, gid: int | None = None) -> None:
+        self._socket = socket
+        self._owner = (uid, gid)
+        self._lock = threading.Lock()
+        self._idle: list[Client] = []
+        self._lifeline: tuple[Client, int] | None = None
+        self._sealed = Sealed(storage)
+
+    # Connections
+
+    def _connect(self) -> Client:
+        client = connect(self._socket)
+        if client is None:
+            raise PeerError("no node answers: it is starting or has ended")
+        return client
+
+    @contextmanager
+    def _connection(self) -> Iterator[Client]:
+        client = self._kept() or self._connect()
+        try:
+            yield client
+        except PeerError:
+            client.close()
+            raise
+        except MimeiError:
+            self._give_back(client)
+            raise
+        except BaseException:
+            client.close()
+            raise
+        self._give_back(client)
+
+    def _kept(self) -> Client | None:
+        """A connection that is open already."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                client = self._idle.pop()
+            if client.lives():
+                return client
+            client.close()
+
+    def _give_back(self, client: Client) -> None:
+        with self._lock:
+            if len(self._idle) < IDLE:
+                self._idle.append(client)
+                return
+        client.close()
+
+    def call(self, request: Request[R]) -> R:
+        """The node's reply."""
+        with self._connection() as client:
+            reply = client.call(request)
+        return reply
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for client in idle:
+            client.close()
+
+    def session(self) -> int:
+        """The session that this process has on the node."""
+        with self._lock:
+            if self._lifeline is not None and self._lifeline[0].lives():
+                return self._lifeline[1]
+            if self._lifeline is not None:
+                self._lifeline[0].close()
+                self._lifeline = None
+            client = self._connect()
+            try:
+                number = client.call(requests.Begin()).session
+            except BaseException:
+                client.close()
+                raise
+            self._lifeline = client, number
+            return number
+
+    def close(self) -> None:
+        """Hang up, and let go of everything."""
+        self._drop_idle()
+        with self._lock:
+            if self._lifeline is not None:
+                self._lifeline[0].close()
+                self._lifeline = None
+        self._sealed.close()
+
+    # Looking
+
+    def look(self, path: Path, *, properties: bool = False) -> Facts:
+        """What there is to say of a resource; raises ``NotFoundError``."""
+        return self.call(requests.Look(path, properties)).facts
+
+    def entries(
+        self, path: Path, after: bytes = b"", limit: int = 500, *, properties: bool = False
+    ) -> tuple[list[Facts], bytes]:
+        """At most ``limit`` of what is in a directory, from just behind ``after``; and the name to go on behind, b"" at the
+        end."""
+        found: list[Facts] = []
+        while True:
+            page = self.call(requests.Entries(path, after, limit - len(found), properties))
+            found += page.entries
+            if not page.next or len(found) >= limit or properties:
+                return found, page.next
+            after = page.next
+
+    def open(self, path: Path) -> "Reading":
+        """A file to be read, as it is now."""
+        session = self.session()
+        opened = self.call(requests.OpenFile(session, path))
+        return Reading(self, self._sealed, session, opened)
+
+    def space(self) -> tuple[int, int]:
+        """Bytes used, and bytes that could still be written."""
+        found = self.call(requests.Space())
+        return found.used, found.available
+
+    def versions(self, path: Path, after: bytes = b"") -> requests.VersionsAt:
+        """A page of the versions of the MiMei that a place is in, and where the place is in each of them."""
+        return self.call(requests.VersionsOf(path, after))
+
+    # Changing
+
+    def stage(self, size: int | None) -> "Staged":
+        """A file without a name, to be written from front to back; raises ``CapacityError`` where ``size`` bytes do not fit."""
+        session = self.session()
+        return Staged(self, session, self.call(requests.Stage(session, size)).staged)
+
+    def commit(self, session: int, staged: int, path: Path, guard: Guard, mtime_ns: int | None) -> Facts:
+        """See ``Staged.commit``."""
+        uid, gid = self._owner
+        return self.call(requests.Commit(session, staged, path, guard, mtime_ns, uid, gid)).facts
+
+    def mkdir(self, path: Path, guard: Guard) -> Facts:
+        """Make a directory; in the root a MiMei; ``@label`` among versions takes one."""
+        uid, gid = self._owner
+        return self.call(requests.MakeDirectory(path, guard, uid, gid)).facts
+
+    def remove(self, path: Path, guard: Guard) -> None:
+        """Remove a resource with all that is below."""
+        self.call(requests.RemoveTree(path, guard))
+
+    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool) -> bool:
+        """Move a resource; whether something was replaced. The guard's state is that of the source."""
+        return self.call(requests.Move(source, target, overwrite, guard)).replaced
+
+    def copy(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, shallow: bool = False) -> bool:
+        """Copy a resource, a directory with all that is below unless ``shallow``; whether something was replaced."""
+        uid, gid = self._owner
+        return self.call(requests.Copy(source, target, overwrite, shallow, guard, uid, gid)).replaced
+
+    def patch(
+        self,
+        path: Path,
+        guard: Guard,
+        *,
+        properties: Mapping[str, bytes | None] | None = None,
+        mtime_ns: int | None = None,
+        birth_ns: int | None = None,
+    ) -> Facts:
+        """Set dead properties, or (None) remove them, and times."""
+        return self.call(requests.Patch(path, guard, dict(properties or {}), mtime_ns, birth_ns)).facts
+
+    # Locks
+
+    def lock(
+        self, path: Path, guard: Guard, *, owner: str, exclusive: bool, infinite: bool, timeout_s: int
+    ) -> tuple[Lock, bool]:
+        """Take a lock for the guard's user; whether the name was not there before."""
+        found = self.call(requests.TakeLock(path, owner, exclusive, infinite, timeout_s, guard))
+        return found.lock, found.made
+
+    def refresh(self, path: Path, token: str, timeout_s: int) -> Lock:
+        """Have a lock that covers the path last longer; raises ``NotFoundError``."""
+        return self.call(requests.RefreshLock(path, token, timeout_s)).lock
+
+    def unlock(self, path: Path, token: str, user: str) -> None:
+        """Give a lock back; raises ``NotFoundError``, ``LockHeldError`` for another user's."""
+        self.call(requests.ReturnLock(path, token, user))
+
+    def locks(self, path: Path) -> list[Lock]:
+        """The locks that cover a resource."""
+        return list(self.call(requests.FindLocks(path)).locks)
+
+
+class Reading:
+    """An open file: what it held when it was opened, whatever happens to it. For one thread at a time."""
+
+    def __init__(self, tree: NodeTree, sealed: Sealed, session: int, opened: requests.Opened) -> None:
+        self.facts = opened.facts
+        self._tree = tree
+        self._session = session
+        self._number = opened.reading
+        self._data = opened.data
+        content = opened.facts.content
+        self._read = None if content is None or content == EMPTY else sealed.reader(content)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``; fewer only at the end."""
+        if self._read is not None:
+            return self._read.read(offset, size)
+        if not self._number:
+            return self._data[offset : offset + size]
+        pieces: list[bytes] = []
+        while size > 0:
+            piece = self._tree.call(requests.ReadPart(self._session, self._number, offset, min(size, SLICE))).data
+            if not piece:
+                break
+            pieces.append(piece)
+            offset, size = offset + len(piece), size - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """It is wanted no more."""
+        number, self._number = self._number, 0
+        if number:
+            with suppress(MimeiError):  # A node that is gone has closed it.
+                self._tree.call(requests.CloseReading(self._session, number))
+
+
+class Staged:
+    """An upload. For one thread at a time."""
+
+    def __init__(self, tree: NodeTree, session: int, number: int) -> None:
+        self._tree = tree
+        self._session = session
+        self._number = number
+        self._open = True
+        self.size = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append; raises ``CapacityError`` where there is no room."""
+        with memoryview(data) as view:
+            for start in range(0, len(view), SLICE):
+                piece = bytes(view[start : start + SLICE])
+                self._tree.call(requests.WriteStaged(self._session, self._number, self.size, piece))
+                self.size += len(piece)
+
+    def discard(self) -> None:
+        """It is wanted no more; nothing happens to one that was committed."""
+        if self._open:
+            self._open = False
+            with suppress(MimeiError):  # A node that is gone has dropped it.
+                self._tree.call(requests.Discard(self._session, self._number))
+
+    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
+        """Take the place of what is at ``path``, whole and durably. What raises leaves it staged."""
+        facts = self._tree.commit(self._session, self._number, path, guard, mtime_ns)
+        self._open = False
+        return facts

@@ -1,0 +1,143 @@
+"""The threads that answer requests: as many as are busy, up to a bound, in the place of cheroot's ten.
+
+A thread that waits for the network costs nothing but itself; when all of them wait and another request comes, the one that
+has waited longest is given up. So stalled uploads and slow readers, however many, keep nobody out.
+"""
+
+import logging
+import socket
+import threading
+from collections import deque
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Protocol
+
+from mimeifs.dav.wire import Patience
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 30.0
+LEAST_PATIENCE = 0.5
+LINGER_SECONDS = 0.01
+
+
+class Conn(Protocol):
+    """What a worker needs of a connection."""
+
+    patience: Patience
+    socket: socket.socket
+
+    def communicate(self) -> bool:
+        """Answer a request; whether the connection stays."""
+
+    def speaks_soon(self, seconds: float) -> bool:
+        """Wait so long for the next request; whether there is one."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+class Workers:
+    """The interface of cheroot's ``ThreadPool``."""
+
+    def __init__(self, server: Any, most: int) -> None:
+        self._server = server
+        self.min, self.max = 1, most
+        self._changed = threading.Condition()
+        self._queue: deque[Conn] = deque()
+        self._busy: dict[threading.Thread, Conn | None] = {}
+        self._idle = 0
+        self._ended = False
+
+    @property
+    def idle(self) -> int:
+        """Threads without work."""
+        return self._idle
+
+    @property
+    def qsize(self) -> int:
+        """Requests without a thread."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        """Threads come when they are needed."""
+
+    def put(self, conn: Conn) -> None:
+        """Have a request answered."""
+        with self._changed:
+            self._queue.append(conn)
+            if self._idle >= len(self._queue):
+                self._changed.notify()
+            elif len(self._busy) < self.max:
+                thread = threading.Thread(target=self._work, name="dav worker", daemon=True)
+                self._busy[thread] = None
+                thread.start()
+            else:
+                self._give_up(1)
+
+    def relieve(self) -> None:
+        """Called now and then: make room for those who wait for a thread."""
+        with self._changed:
+            if len(self._queue) > self._idle:
+                self._give_up(len(self._queue))
+
+    def _give_up(self, most: int) -> None:
+        """Hang up on connections whose threads have waited for the network too long, and longest."""
+        limit = monotonic() - LEAST_PATIENCE
+        waiting = [conn for conn in self._busy.values() if conn is not None and 0.0 < conn.patience.since < limit]
+        for conn in sorted(waiting, key=lambda conn: conn.patience.since)[:most]:
+            log.info("a stalled connection is given up, because its thread is needed")
+            with suppress(OSError):
+                conn.socket.shutdown(socket.SHUT_RDWR)
+
+    def _work(self) -> None:
+        me = threading.current_thread()
+        while (conn := self._next(me)) is not None:
+            keep = False
+            try:
+                while keep := conn.communicate():
+                    # Two hops between threads cost more than most requests; who has more to ask asks soon.
+                    if self._queue or not conn.speaks_soon(LINGER_SECONDS):
+                        break
+            except Exception:
+                log.exception("a request failed in an unforeseen way")
+                keep = False
+            try:
+                if keep:
+                    self._server.put_conn(conn)
+                else:
+                    conn.close()
+            except OSError:
+                log.debug("a connection broke while it was put away")
+
+    def _next(self, me: threading.Thread) -> Conn | None:
+        with self._changed:
+            self._busy[me] = None
+            self._idle += 1
+            try:
+                if not self._queue and not self._ended:
+                    self._changed.wait_for(lambda: self._queue or self._ended, IDLE_SECONDS)
+                if self._queue:
+                    conn = self._busy[me] = self._queue.popleft()
+                    return conn
+                del self._busy[me]
+                return None
+            finally:
+                self._idle -= 1
+
+    def stop(self, timeout: float = 5) -> None:
+        """Let those who work finish, hang up on those who do not in time."""
+        end = monotonic() + timeout
+        with self._changed:
+            self._ended = True
+            for waiting in self._queue:
+                waiting.close()
+            self._queue.clear()
+            self._changed.notify_all()
+            threads = list(self._busy)
+        for thread in threads:
+            conn = self._busy.get(thread)
+            if conn is not None and conn.patience.since:
+                with suppress(OSError):
+                    conn.socket.shutdown(socket.SHUT_RDWR)
+            thread.join(max(end - monotonic(), 0.01))

@@ -1,0 +1,191 @@
+"""The known faults of wsgidav 4 and cheroot 11, each by its name: none of them may be met here."""
+
+import socket
+import threading
+import time
+
+from tests.dav.serving import Serving, serving
+
+X = "/webdav/x"
+
+
+def test_a_cut_off_put_is_not_accepted(served: Serving) -> None:
+    served.ask("PUT", X, body=b"old")
+    with served.client() as client:
+        client.head("PUT", X, size=100)
+        client.send(b"only this")
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.reply().status == 400
+    assert served.ask("GET", X).body == b"old"
+
+
+def test_a_cut_off_chunked_put_is_not_accepted(served: Serving) -> None:
+    with served.client() as client:
+        client.head("PUT", X, {"Transfer-Encoding": "chunked"})
+        client.send(b"5\r\nhello\r\n")
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.reply().status == 400
+    assert served.ask("GET", X).status == 404
+
+
+def test_put_is_atomic(served: Serving) -> None:
+    served.ask("PUT", X, body=b"old")
+    with served.client() as client:
+        client.head("PUT", X, size=6)
+        client.send(b"new")
+        assert served.ask("GET", X).body == b"old"
+        client.send(b"new")
+        assert client.reply().status == 204
+    assert served.ask("GET", X).body == b"newnew"
+
+
+def test_a_destination_is_decoded_once_and_after_it_is_cut(served: Serving) -> None:
+    served.ask("PUT", X, body=b"1")
+    for name in ("a%253Bb", "a%3Fb", "a%23b", "a%20b", "%C3%BC;1", "100%25"):
+        assert served.ask("COPY", X, {"Destination": f"http://localhost:{served.address[1]}/webdav/{name}"}).status == 201
+        assert served.ask("GET", f"/webdav/{name}").status == 200, name
+    assert b"a%3Bb" in served.tree.root.children
+    assert b"a?b" in served.tree.root.children
+
+
+def test_stalled_uploads_block_nobody() -> None:
+    with serving(threads=4) as served:
+        clients = [served.client() for _ in range(12)]
+        for client in clients:
+            client.head("PUT", X, size=1000)
+            client.send(b"a")
+        time.sleep(0.8)  # Longer than a thread that waits is left alone.
+        assert served.ask("PUT", "/webdav/y", body=b"1").status == 201
+        for client in clients:
+            client.close()
+
+
+def test_silent_connections_hold_no_thread() -> None:
+    with serving(threads=2) as served:
+        clients = [served.client() for _ in range(50)]
+        assert served.ask("PUT", X, body=b"1").status == 201
+        time.sleep(0.8)
+        assert [client.ask("GET", X).status for client in clients] == [200] * 50, "none was given up"
+        for client in clients:
+            client.close()
+
+
+def test_more_than_ten_connections_are_kept(served: Serving) -> None:
+    served.ask("PUT", X, body=b"1")
+    clients = [served.client() for _ in range(20)]
+    for _ in range(2):
+        assert [client.ask("GET", X).status for client in clients] == [200] * 20
+    for client in clients:
+        client.close()
+
+
+def test_one_large_chunk_is_not_quadratic(served: Serving) -> None:
+    data = bytes(8 << 20)
+    with served.client() as client:
+        client.head("PUT", X, {"Transfer-Encoding": "chunked"})
+        client.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
+        assert client.reply().status == 201
+    reads = served.ask("GET", X)
+    assert reads.body == data
+
+
+def test_100_continue_waits_for_the_conditions(served: Serving) -> None:
+    served.ask("PUT", X, body=b"old")
+    with served.client() as client:
+        client.head("PUT", X, {"Expect": "100-continue", "If-None-Match": "*"}, size=5)
+        reply = client.reply()
+        assert reply.status == 412
+        assert reply["Connection"] == "close"
+    with served.client() as client:
+        client.head("PUT", X, {"Expect": "100-continue"}, size=5)
+        assert client.reply().status == 100
+        client.send(b"12345")
+        assert client.reply().status == 204
+
+
+def test_a_refused_body_is_dropped_and_not_kept_in_memory(served: Serving) -> None:
+    with served.client() as client:
+        client.head("PUT", "/webdav/none/x", size=16 << 20)
+        sender = threading.Thread(target=client.send, args=(bytes(16 << 20),))
+        sender.start()
+        assert client.reply().status == 409
+        sender.join()
+        assert client.ask("GET", "/webdav/none").status == 404, "the connection goes on behind it"
+
+
+def test_two_lengths_are_refused(served: Serving) -> None:
+    with served.client() as client:
+        client.send(b"PUT /webdav/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd")
+        assert client.reply().status == 400
+        assert client.ended()
+
+
+def test_a_length_beside_chunks_is_refused(served: Serving) -> None:
+    with served.client() as client:
+        client.send(
+            b"PUT /webdav/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        )
+        assert client.reply().status == 400
+        assert client.ended()
+
+
+def test_a_length_that_is_no_number_is_refused(served: Serving) -> None:
+    for size in ("-1", "+3", "1_0", "0x3", "", "9" * 30):
+        with served.client() as client:
+            client.head("PUT", X, {"Content-Length": size})
+            assert client.reply().status == 400, size
+    assert served.ask("GET", X).status == 404
+
+
+def test_a_head_that_can_be_read_in_two_ways_is_refused(served: Serving) -> None:
+    for field in (b"A : b", b" A: b", b"A: b\x00c", b"A", b"A\tb: c", b"A: b\rc", b": b"):
+        with served.client() as client:
+            client.send(b"GET /webdav/ HTTP/1.1\r\nHost: localhost\r\nX: y\r\n" + field + b"\r\n\r\n")
+            assert client.reply().status == 400, field
+            assert client.ended()
+
+
+def test_an_unknown_method_is_answered_with_what_is_allowed(served: Serving) -> None:
+    reply = served.ask("BREW", "/webdav/")
+    assert reply.status == 405
+    assert "PROPFIND" in reply["Allow"]
+
+
+def test_a_streamed_answer_leaves_the_connection_open(served: Serving) -> None:
+    with served.client() as client:
+        for _ in range(3):
+            reply = client.ask("PROPFIND", "/webdav/", {"Depth": "1"})
+            assert (reply.status, reply["Transfer-Encoding"]) == (207, "chunked")
+
+
+def test_several_ranges_come_as_several_parts(served: Serving) -> None:
+    served.ask("PUT", X, body=b"0123456789")
+    reply = served.ask("GET", X, {"Range": "bytes=0-1,-2"})
+    assert reply.status == 206
+    assert reply["Content-Type"].startswith("multipart/byteranges; boundary=")
+    assert reply.body.count(b"Content-Range: bytes ") == 2
+
+
+def test_a_path_is_not_repaired(served: Serving) -> None:
+    for path in ("/webdav/%2e%2e/etc", "/webdav/../x", "/webdav/a%00b", "/webdav/a%2fb", "/webdav/%zz", "/webdav/%"):
+        assert served.ask("GET", path).status == 400, path
+    assert served.ask("PUT", "/webdav/%ff", body=b"").status == 400
+    assert served.ask("GET", "/webdav/%ff").status == 404
+
+
+def test_entities_are_refused(served: Serving) -> None:
+    bomb = b'<!DOCTYPE x [<!ENTITY a "aaaa">]><propfind xmlns="DAV:"><prop><a>&a;</a></prop></propfind>'
+    assert served.ask("PROPFIND", "/webdav/", {"Depth": "0"}, bomb).status == 400
+
+
+def test_bodies_of_xml_have_a_bound(served: Serving) -> None:
+    with served.client() as client:
+        client.head("PROPFIND", "/webdav/", {"Depth": "0"}, size=1 << 30)
+        assert client.reply().status == 413
+
+
+def test_a_deep_if_header_is_refused_at_once(served: Serving) -> None:
+    served.ask("PUT", X, body=b"1")
+    assert served.ask("PUT", X, {"If": "(" * 30_000}, b"2").status == 400
+    assert served.ask("PUT", X, {"If": "(<a:b>)" * 5000}, b"2").status == 400
+    assert served.ask("GET", X).body == b"1"

@@ -1,0 +1,193 @@
+"""The drive over a running node: the same tree through FUSE and WebDAV, and the clients people use."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.dav.serving import Client, Reply
+from tests.serving import Served, serving
+
+pytestmark = pytest.mark.mount
+
+
+@contextmanager
+def driven(folder: Path, *options: str) -> Iterator[tuple[Served, str]]:
+    """A node with a drive, and the drive's address."""
+    with serving(folder, options=("--dav", "127.0.0.1:0", *options)) as served:
+        drive = served.home / "drive"
+        served.until(drive.exists, "the drive is there")
+        served.until(lambda: drive.read_text().endswith("\n"), "its address is known")
+        yield served, drive.read_text().strip()
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
+    with driven(tmp_path_factory.mktemp("drive")) as found:
+        yield found
+
+
+def ask(url: str, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> Reply:
+    host, _, port = url.split("/")[2].rpartition(":")
+    with Client((host, int(port))) as client:
+        return client.ask(method, f"/webdav/{path}", headers, body)
+
+
+def run(*words: str, folder: Path, words_in: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=folder, input=words_in, text=True, capture_output=True, timeout=120, check=False)
+
+
+def test_one_file_through_both_by_turns_with_a_handle_open(drive: tuple[Served, str]) -> None:
+    served, url = drive
+    name = served.mimei("turns") / "f"
+    assert ask(url, "PUT", "turns/f", body=b"zero").status == 201
+    tags = set()
+    with name.open("rb") as held:
+        for turn in range(20):
+            data = b"%d" % turn * (turn * 500 + 1)
+            if turn % 2:
+                name.write_bytes(data)
+            else:
+                assert ask(url, "PUT", "turns/f", body=data).status == 204
+            reply = ask(url, "GET", "turns/f")
+            assert reply.body == name.read_bytes() == data
+            assert name.stat().st_size == len(data)
+            tags.add(reply["ETag"])
+        assert held.read() == b"zero"
+    assert len(tags) == 20
+
+
+def test_a_replaced_file_keeps_what_belongs_to_the_object(drive: tuple[Served, str]) -> None:
+    served, url = drive
+    name = served.mimei("kept") / "f"
+    name.write_bytes(b"old")
+    os.link(name, name.with_name("other"))
+    os.setxattr(name, "user.a", b"1")
+    name.chmod(0o640)
+    assert ask(url, "PUT", "kept/f", body=b"new").status == 204
+    assert (name.read_bytes(), name.stat().st_mode & 0o777, os.getxattr(name, "user.a")) == (b"new", 0o640, b"1")
+    assert name.with_name("other").read_bytes() == b"old"
+
+
+def test_versions_by_the_drive(drive: tuple[Served, str]) -> None:
+    served, url = drive
+    name = served.mimei("past") / "f"
+    name.write_bytes(b"first")
+    assert ask(url, "MKCOL", "past/.mimei/@before").status == 201
+    name.write_bytes(b"second")
+    assert ask(url, "GET", "past/@before/f").body == b"first"
+    assert ask(url, "PUT", "past/@before/f", body=b"x").status == 405
+    assert ask(url, "COPY", "past/@before/f", {"Destination": "/webdav/past/f"}).status == 204
+    assert name.read_bytes() == b"first"
+    page = ask(url, "GET", "past/.mimei/@before/").body.decode()
+    assert 'data-to="/webdav/past/f"' in page
+    present = ask(url, "GET", "past/").body.decode()
+    assert 'href="/webdav/past/@1/"' in present
+    assert 'data-in="/webdav/past/.mimei/"' in present
+    assert 'href="/webdav/past/@history/f/"' in present
+    was = ask(url, "GET", "past/@history/f/")
+    assert was.body.count(b'data-to="/webdav/past/f"') == 1
+    assert 'data-to="/webdav/past/f"' in ask(url, "GET", "past/@before/").body.decode()
+
+
+def test_a_port_that_is_taken_keeps_no_mount_from_coming_up(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with serving(tmp_path, options=("--dav", f"127.0.0.1:{port}")) as served:
+            served.until(lambda: "there is no network drive" in served.tail(), "the log says so")
+            (served.mount / "d").mkdir()
+            assert served.end() == 0
+
+
+def test_a_drive_that_dies_is_replaced(tmp_path: Path) -> None:
+    with driven(tmp_path) as (served, _):
+        (served.home / "drive").unlink()
+        served.kill("drive")
+        served.until((served.home / "drive").exists, "another one is there")
+        url = (served.home / "drive").read_text().strip()
+        assert ask(url, "OPTIONS", "").status == 200
+        assert served.end() == 0
+        assert not (served.home / "drive").exists()
+
+
+def test_others_come_in_by_name_and_tls_only(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        password = served.command("password", "add", "ada").stdout.decode().split()[0]
+        served.end()
+    with driven(tmp_path, "--dav-login") as (_, url):
+        assert ask(url, "GET", "").status == 401
+        assert ask(url, "GET", "", {"Authorization": f"Bearer {password}"}).status == 200
+    refused = run("python", "-m", "mimeifs", "serve", "--home", str(tmp_path / "other"), "--dav", "0.0.0.0:0", folder=tmp_path)
+    assert refused.returncode == 5
+    assert "mimei password add" in refused.stderr
+
+
+@pytest.mark.parametrize("view", ["all", "cur"])
+@pytest.mark.skipif(shutil.which("litmus") is None, reason="litmus is not installed")
+def test_litmus(drive: tuple[Served, str], tmp_path: Path, view: str) -> None:
+    served, url = drive
+    served.command("create", f"litmus-{view}", "--view", view)
+    place = f"{url}litmus-{view}/" + ("@cur/" if view == "all" else "")
+    done = run("litmus", place, folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("<- summary")] == ["100.0%"] * 5
+
+
+@pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed")
+def test_rclone(drive: tuple[Served, str], tmp_path: Path) -> None:
+    served, url = drive
+    served.mimei("rclone")
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "ü ;%23 #?.txt").write_bytes(b"hello")
+    os.utime(source / "sub" / "ü ;%23 #?.txt", (981173106, 981173106))
+
+    def rclone(*words: str) -> str:
+        config = tmp_path / "rclone.conf"
+        config.write_text(f"[m]\ntype = webdav\nurl = {url}\nvendor = owncloud\n")
+        done = run("rclone", "--config", str(config), *words, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    rclone("copy", "source", "m:rclone/r")
+    rclone("check", "source", "m:rclone/r")
+    assert rclone("hashsum", "sha1", "m:rclone/r").startswith("aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d")
+    assert "Free:" in rclone("about", "m:")
+    assert (served.mount / "rclone" / "r" / "sub" / "ü ;%23 #?.txt").stat().st_mtime == 981173106
+
+
+@pytest.mark.skipif(shutil.which("cadaver") is None, reason="cadaver is not installed")
+def test_cadaver(drive: tuple[Served, str], tmp_path: Path) -> None:
+    served, url = drive
+    served.mimei("cadaver")
+    (tmp_path / "f").write_bytes(b"hello")
+    words = "cd cadaver\nput f\nlock f\nunlock f\ncopy f g\nmove g h\nmkcol d\npropset h a b\npropget h a\ndelete f\nquit\n"
+    done = run("cadaver", url, folder=tmp_path, words_in=words)
+    assert "failed" not in done.stdout
+    assert sorted(os.listdir(served.mount / "cadaver")) == ["d", "h"]
+
+
+@pytest.mark.skipif(shutil.which("mount.davfs") is None or os.geteuid() != 0, reason="davfs2 is not installed, or not root")
+def test_davfs2_writes(drive: tuple[Served, str], tmp_path: Path) -> None:
+    served, url = drive
+    served.mimei("davfs")
+    where = tmp_path / "davfs"
+    where.mkdir()
+    (tmp_path / "conf").write_text("ask_auth 0\nuse_locks 1\n")
+    mounted = run("mount", "-t", "davfs", "-o", f"conf={tmp_path}/conf", f"{url}davfs/", str(where), folder=tmp_path)
+    assert mounted.returncode == 0, mounted.stderr
+    try:
+        (where / "a").write_text("hello")
+        (where / "d").mkdir()
+        (where / "d" / "b").write_text("more")
+        (where / "d" / "b").rename(where / "c")
+        (where / "a").unlink()
+    finally:
+        run("umount", str(where), folder=tmp_path)
+    found = {path.name: path.read_text() for path in (served.mount / "davfs").rglob("*") if path.is_file()}
+    assert found == {"c": "more"}
