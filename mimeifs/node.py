@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -263,10 +263,6 @@ class Node:
             if scope.cancelled_caught:
                 log.error("the keeper does not answer; what the journal holds is replayed at the next start")
                 return
-
-
-async def _writes_through(_inos: frozenset[int]) -> None:
-    """Nothing is held back."""
 
 
 async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.socket, lifeline: int) -> None:

@@ -43,11 +43,7 @@ class Carrier(Protocol):
         ...
 
     async def durable(self, call: Callable[[], T]) -> T:
-        """The same, and what the call did is durable."""
-        ...
-
-    async def told(self) -> None:
-        """Return when whoever keeps copies of what calls have changed has let go of them."""
+        """The same; what the call did is durable, and whoever keeps copies of what it changed has let go of them."""
         ...
 
 
@@ -167,9 +163,7 @@ async def _reply(carrier: Carrier, services: Services, request: AnyRequest) -> m
         call = partial(handlers.handle, services, request)
         if isinstance(request, PASSING):
             return await carrier.carry(call)
-        reply = await carrier.durable(call)
-        await carrier.told()
-        return reply
+        return await carrier.durable(call)
     except MimeiError as error:
         return _failure(error)
     except Exception as error:  # noqa: BLE001  # logged and answered; the node goes on
