@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from mimeifs.dav import paths
 from mimeifs.dav.interface import Path, Tree
+from mimeifs.dav.listening import PREFIX
 from mimeifs.dav.wire import Body
 
-PREFIX = "/webdav"
 """Where the tree begins: the node's root is ``/webdav/``."""
 
 

@@ -207,10 +207,23 @@ class Server(wsgi.Server):  # type: ignore[misc]
     keep_alive_conn_limit = 4000
     _connections: Any
 
-    def __init__(self, address: tuple[str, int], app: Any, threads: int = MAX_THREADS) -> None:
+    def __init__(
+        self, address: tuple[str, int], app: Any, threads: int = MAX_THREADS, listener: socket.socket | None = None
+    ) -> None:
         super().__init__(address, app, server_name="mimeifs", request_queue_size=512, timeout=IDLE_SECONDS, shutdown_timeout=3)
         self.requests = Workers(self, threads)
         self.gateway = Gateway
+        self._listener = listener
+
+    def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002  # the library's names
+        """Bind the address, unless a socket that listens was given."""
+        if self._listener is None:
+            bound: socket.socket = super().bind(family, type, proto)
+            return bound
+        self.socket = self._listener
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.bind_addr = self.resolve_real_bind_addr(self.socket)
+        return self._listener
 
     def prepare(self) -> None:
         """Bind and listen."""

@@ -10,6 +10,8 @@ from pathlib import Path
 from mimeifs.dav.accounts import Accounts
 from mimeifs.errors import ForbiddenError, InvalidError
 
+PREFIX = "/webdav"
+"""Where the tree is in the paths of URLs."""
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 4880
 

@@ -9,8 +9,9 @@ from html import escape
 from importlib import resources
 
 from mimeifs.dav import dates, naming, timeline, zipping
-from mimeifs.dav.exchange import PREFIX, Answer, Exchange, href
+from mimeifs.dav.exchange import Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path
+from mimeifs.dav.listening import PREFIX
 from mimeifs.dav.paths import segment
 from mimeifs.dav.timeline import Timeline
 

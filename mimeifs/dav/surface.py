@@ -17,8 +17,9 @@ from wsgidav.wsgidav_app import WsgiDAVApp
 
 from mimeifs.dav import access_log, locking, moving, naming, options, pages, paths, properties, reading, uploading
 from mimeifs.dav.access import Gate
-from mimeifs.dav.exchange import PREFIX, Answer, Exchange, Visitor
+from mimeifs.dav.exchange import Answer, Exchange, Visitor
 from mimeifs.dav.interface import Tree
+from mimeifs.dav.listening import PREFIX
 from mimeifs.dav.litter import LitterTree
 from mimeifs.dav.origins import Origins
 from mimeifs.dav.preconditions import locked
