@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trio
@@ -185,3 +186,17 @@ async def test_the_syncers_failure_reaches_everybody_who_waits(local: Local) -> 
             send(local.syncer, Synced(local.asked()[0], errno.EIO))
         nursery.cancel_scope.cancel()
     assert len(failures) == 2
+
+
+async def test_what_came_from_elsewhere_is_answered_when_it_is_durable_and_the_kernel_knows(local: Local) -> None:
+    told: list[int] = []
+
+    class Kernel:
+        async def told(self) -> None:
+            await trio.lowlevel.checkpoint()
+            told.append(local.node._synced)
+
+    local.node.mount = cast(Any, Kernel())
+    local.write()
+    assert await local.node.durable(lambda: 7) == 7
+    assert told == [local.node.engine.journal.position]

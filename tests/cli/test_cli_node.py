@@ -40,9 +40,6 @@ class Carrying:
 
     durable = carry
 
-    async def told(self) -> None:
-        """Nobody keeps copies."""
-
 
 @pytest.fixture
 def served(run: Run, tmp_path: Path) -> Iterator[Home]:
