@@ -1,6 +1,6 @@
 """The process of the network drive: WebDAV on threads, a client of the node's socket like any command.
 
-States: waiting for a place to listen, waiting for a first connection, serving, ended. What it takes to speak HTTP is loaded
+States: waiting for the node, waiting for a first connection, serving, ended. What it takes to speak HTTP is loaded
 with the first connection, so that a drive nobody uses costs next to no memory. It never opens the overlay and never touches
 the mount; when it dies it is replaced, and when it cannot listen the node goes on without it.
 """
@@ -11,12 +11,14 @@ import select
 import signal
 import socket
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from mimeifs.api.client import connect
 from mimeifs.dav.interface import Tree
 from mimeifs.dav.listening import PREFIX, DriveOptions, shown
-from mimeifs.errors import ConflictError
+from mimeifs.errors import ConflictError, MimeiError
 from mimeifs.home import Home
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKLOG = 512
+NODE_SECONDS = 0.05
+"""How often to look whether the node is there."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -34,14 +38,19 @@ class _Ended(Exception):
 
 def run(home: Home, options: DriveOptions, tree: Tree, lifeline: int) -> None:
     """Serve until asked to end, or until the supervisor is gone. Raises ``ConflictError`` where the port is taken."""
-    listener = _listening(options)
-    server = _server(home, options, tree, listener) if options.secure else None  # What is wrong with TLS is said at once.
-    url = f"{'https' if options.secure else 'http'}://{shown(*listener.getsockname()[:2])}{PREFIX}/"
-    home.drive_file.write_text(f"{url}\n")
     try:
-        if _somebody_came(listener, lifeline, url):
-            server = server or _server(home, options, tree, listener)
-            _serve(server, lifeline)
+        for number in _SIGNALS:
+            signal.signal(number, _stop_waiting)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        if not _node_answers(home, lifeline):
+            return
+        listener = _listening(options)
+        server = _server(home, options, tree, listener) if options.secure else None  # What is wrong with TLS is said at once.
+        url = f"{'https' if options.secure else 'http'}://{shown(*listener.getsockname()[:2])}{PREFIX}/"
+        home.drive_file.write_text(f"{url}\n")
+        log.info("the network drive is at %s", url)
+        if lifeline not in select.select([listener.fileno(), lifeline], [], [])[0]:
+            _serve(server or _server(home, options, tree, listener), lifeline)
     except _Ended:
         pass
     finally:
@@ -59,13 +68,15 @@ def _listening(options: DriveOptions) -> socket.socket:
         ) from None
 
 
-def _somebody_came(listener: socket.socket, lifeline: int, url: str) -> bool:
-    """Wait for the first connection, without taking it; False when the supervisor is gone."""
-    for number in _SIGNALS:
-        signal.signal(number, _stop_waiting)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    log.info("the network drive is at %s", url)
-    return lifeline not in select.select([listener.fileno(), lifeline], [], [])[0]
+def _node_answers(home: Home, lifeline: int) -> bool:
+    """Wait for the node; False when the supervisor is gone, as when there will be none."""
+    while not select.select([lifeline], [], [], NODE_SECONDS)[0]:
+        with suppress(MimeiError):
+            client = connect(home.socket)
+            if client is not None:
+                client.close()
+                return True
+    return False
 
 
 def _stop_waiting(_number: int, _frame: FrameType | None) -> None:

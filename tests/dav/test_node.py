@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,7 +123,9 @@ def test_others_come_in_by_name_and_tls_only(tmp_path: Path) -> None:
     with driven(tmp_path, "--dav-login") as (_, url):
         assert ask(url, "GET", "").status == 401
         assert ask(url, "GET", "", {"Authorization": f"Bearer {password}"}).status == 200
-    refused = run("python", "-m", "mimeifs", "serve", "--home", str(tmp_path / "other"), "--dav", "0.0.0.0:0", folder=tmp_path)
+    refused = run(
+        sys.executable, "-m", "mimeifs", "serve", "--home", str(tmp_path / "other"), "--dav", "0.0.0.0:0", folder=tmp_path
+    )
     assert refused.returncode == 5
     assert "mimei password add" in refused.stderr
 
