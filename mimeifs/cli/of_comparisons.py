@@ -131,7 +131,7 @@ def _sizes(line: ChangeLine) -> str:
 
 def _declare_history(parser: argparse.ArgumentParser) -> None:
     declare_name(parser)
-    parser.add_argument("path", metavar="PATH", help="a path inside it")
+    parser.add_argument("path", nargs="?", metavar="PATH", help="a path inside it (may be left out with --reindex)")
     parser.add_argument("--reindex", action="store_true", help="look at every version, and have the index made anew")
 
 
@@ -143,6 +143,11 @@ def _history(context: Context, arguments: Arguments) -> int:
     if arguments.reindex:
         with gate.opened(context.home) as way:
             way.call(Reindex(raw(arguments.name)))
+    if arguments.path is None:
+        if arguments.reindex:
+            return 0
+        name = show.name(raw(arguments.name))
+        raise InvalidError(f"whose history? `mimei history {name} PATH` shows that of a path, `mimei log {name}` all versions")
 
     columns: tuple[Column[HistoryLine], ...] = (
         Column("NUMBER", lambda line: number(line.version), ">", lambda _: Colour.YELLOW),

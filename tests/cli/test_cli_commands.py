@@ -201,6 +201,7 @@ def test_a_life_of_versions(run: Run, home: Home) -> None:
     ]
     assert run("history", "drafts", "book/one.txt", "--reindex", "--json").json["versions"] == history
     assert run("history", "drafts", "book/one.txt", "--json").json["versions"] == history
+    assert (run("history", "drafts", "--reindex").code, run("history", "drafts").code) == (0, 2)
     assert run("check").code == 0
 
 

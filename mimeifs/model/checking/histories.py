@@ -17,7 +17,7 @@ from mimeifs.store.database import U32, U64, Database, Table
 from mimeifs.store.interfaces import BlobSource
 
 _KEY_SIZE = ID_SIZE + 17
-_MISSED = "the index of histories does not know that it changed this path; `mimei history --reindex` has it made anew"
+_MISSED = "the index of histories does not know that it changed this path; `mimei history NAME --reindex` has it made anew"
 
 
 @dataclass(frozen=True, slots=True)
