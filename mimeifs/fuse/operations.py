@@ -54,6 +54,8 @@ _OFTEN_ASKED = frozenset((_CAPABILITY, *acl.NAMES))
 """What the kernel asks before writes and where somebody else comes, and `ls -l` of every file: most have nothing to tell."""
 _TRUSTED = b"trusted."
 _ROOT = 1
+_FORGETS = 512
+"""How many inodes are forgotten before others have their turn."""
 
 
 class Rim(Protocol):
@@ -255,11 +257,13 @@ class Operations(pyfuse3.Operations):
         return self._attributes(self._node(inode))
 
     async def forget(self, inode_list: Any) -> None:
-        for ino, count in inode_list:
+        for done, (ino, count) in enumerate(inode_list, 1):
             try:
                 self._forget(ino, count)
             except Exception as error:  # noqa: BLE001  # Nobody waits for an answer, and the others are to be forgotten too.
                 self.unforeseen("forget", error)
+            if not done % _FORGETS:
+                await trio.lowlevel.checkpoint()  # The kernel forgets up to 65,000 at once, and others wait for answers.
 
     def _forget(self, ino: int, count: int) -> None:
         if ino & PAST_BIT:

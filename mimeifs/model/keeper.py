@@ -101,6 +101,7 @@ class Keeper:
         self._packs = PackWriter(storage.packs, PackEnd.decode(end) if end else START, self._lookup)
         self._maps = RecentNodes(self._packs, room=MAPS_BYTES)
         self._freed: dict[int, int] = {}
+        self._collected = -1
         self._first = True
         self._named: set[int] = set()
         self._gaps: list[Gap] | None = None
@@ -108,7 +109,7 @@ class Keeper:
         self.broken = ""
         """Why nothing may be committed any more: a sync of the journal has failed, and a second one would succeed without what
         the first one lost."""
-        self._helper = ThreadPoolExecutor(1)
+        self._helpers = ThreadPoolExecutor(2)
 
     def _lookup(self, digest: bytes) -> IndexRow | None:
         row = self._database.get(Table.BLOBS, digest) if self._overlay is None else self._overlay.get(Table.BLOBS, digest)
@@ -134,7 +135,6 @@ class Keeper:
         # A number that may have been in use never is again: what a crash left in the segment must not look new.
         first = 1 + max([self.position // SEGMENT_SIZE, *present])
         _insist(partial(self._bury, first * SEGMENT_SIZE + HEADER_SIZE))
-        self._collect(self.position)
         self.acknowledged(self.position)
         return first
 
@@ -154,8 +154,6 @@ class Keeper:
         """
         start = self.position
         batch = _insist(partial(self._advance, start, upto))
-        if self.position != start:
-            self._collect(self.position)
         return News(self.position, self._moved(batch.moved), tuple(batch.taken), tuple(batch.folded))
 
     def _advance(self, start: int, upto: int | None) -> _Batch:
@@ -227,13 +225,12 @@ class Keeper:
                 unsynced = self._journal_since(start)
                 if position is not None:
                     self.position = position
-                with self._beside(partial(self._sync_journal, unsynced)):
-                    self._packs.sync()
+                with self._beside(partial(self._sync_journal, unsynced), self._packs.sync):
+                    overlay.flush()
                 for digest, row in self._packs.take_rows():
                     overlay.put(Table.BLOBS, digest, row)
                 overlay.put(Table.META, _PACK_END, self._packs.end.encode())
                 overlay.put(Table.META, _POSITION, U64.pack(self.position))
-                overlay.flush()
         except BaseException:
             self.position = start
             self._packs.abandon()
@@ -268,14 +265,15 @@ class Keeper:
             raise IntegrityError(self.broken) from error
 
     @contextmanager
-    def _beside(self, work: Callable[[], None]) -> Iterator[None]:
-        """Have ``work``, which only waits for the disk, done meanwhile; its error is raised at the end."""
-        working = self._helper.submit(work)
+    def _beside(self, *works: Callable[[], None]) -> Iterator[None]:
+        """Have ``works``, which mostly wait for the disk, done meanwhile; the first's error is raised at the end."""
+        working = [self._helpers.submit(work) for work in works]
         try:
             yield
         finally:
-            wait((working,))
-        working.result()
+            wait(working)
+        for each in working:
+            each.result()
 
     def _collect(self, heard: int) -> None:
         """Note which segments nothing points into any more; the node knows when it has heard of position ``heard``."""
@@ -284,9 +282,12 @@ class Keeper:
                 break
             if number not in self._freed and not any(self._database.get(Table.SEGMENTS, U64.pack(number)) or b""):
                 self._freed[number] = heard
+        self._collected = self.position
 
     def acknowledged(self, position: int) -> None:
         """The node has heard of everything up to ``position`` and reads no extent that was dropped before."""
+        if self._collected != self.position:
+            self._collect(self.position)
         for number in [number for number, at in self._freed.items() if at <= position]:
             self._journal.forget(number)
             self._named.discard(number)
@@ -420,7 +421,7 @@ class Keeper:
 
     def close(self) -> None:
         """Close files; what was not replayed is replayed by the next keeper."""
-        self._helper.shutdown()
+        self._helpers.shutdown()
         self._packs.close()
         self._journal.close()
 

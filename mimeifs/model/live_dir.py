@@ -25,6 +25,7 @@ from mimeifs.errors import (
     NotPermittedError,
     TooManyLinksError,
 )
+from mimeifs.ids import BlobId
 from mimeifs.model import acl, live_moves, state
 from mimeifs.model.entry import Entry, Kind, decode, encode
 from mimeifs.model.fold import TOMBSTONE
@@ -107,6 +108,13 @@ class LiveDir(Inode):
         if not row:
             raise NotFoundError("no such file or directory")
         return decode(row)
+
+    def resting(self, name: bytes) -> BlobId | None:
+        """The map that alone says what is stored under a name; None where a row says it."""
+        self.refresh()
+        if self.base == prolly.EMPTY_ROOT:
+            return None
+        return None if self.tree.live.database.get(Table.ENTRIES, state.entry_key(self.number, name)) else self.base
 
     def child(self, name: bytes) -> Inode:
         """The inode of that name; raises ``NotFoundError``; may raise ``Cold``."""

@@ -13,11 +13,12 @@ from contextlib import suppress
 import msgspec
 
 from mimeifs.errors import MimeiError, TooLargeError
-from mimeifs.model.entry import Entry, Kind
+from mimeifs.ids import BlobId
+from mimeifs.model.entry import Entry, Kind, decode
 from mimeifs.model.inode import WHOLE, Inode
 from mimeifs.model.live import LiveTree
 from mimeifs.model.node import Change
-from mimeifs.store import content, operations
+from mimeifs.store import content, operations, prolly
 from mimeifs.store.content import EMPTY, ContentRef
 from mimeifs.store.database import U64, Table
 from mimeifs.store.extents import ZEROS, ExtentMap
@@ -31,7 +32,7 @@ SIZE_MAX = 1 << 44
 class LiveFile(Inode):
     """A regular file of the present, and its own handle."""
 
-    __slots__ = ("_reader", "base", "extents", "generation", "number", "size", "whole")
+    __slots__ = ("_reader", "_resting", "base", "extents", "generation", "number", "size", "whole")
 
     def __init__(self, tree: LiveTree, ino: int, entry: Entry) -> None:
         super().__init__(tree, ino, entry)
@@ -41,6 +42,8 @@ class LiveFile(Inode):
         self.extents: ExtentMap | None = ExtentMap() if not entry.live else None
         self.generation = tree.live.generation
         self._reader: content.Reader | None = None
+        self._resting: BlobId | None = None
+        """The map that says under its name what it holds, where it lost its place before anybody asked."""
         self.whole = b""
         """The digest of all its bytes where somebody gave them in one piece, until the first write in place."""
         if entry.live:
@@ -90,10 +93,26 @@ class LiveFile(Inode):
                 extents.cut(self.size, 1 << 63)  # What a later truncate cut off must not come back.
                 extents.overlay(newer)
                 self.base, self.extents = row.base, extents
+        elif self._resting is not None:
+            self.base, self.extents, self._resting = self._sealed(), ExtentMap(), None
         self.generation = live.generation
+
+    def part(self) -> None:
+        """Follow seals and folds as far as its place is needed for that, because it is about to lose it."""
+        live, parent = self.tree.live, self.parent
+        if not self.number or self.generation == live.generation:
+            return
+        folded = self.touched < live.position and read_file(live.database, self.number) is None
+        resting = parent.resting(self.name) if folded and parent is not None and not self.link_id else None
+        if resting is None:
+            self.refresh()
+        else:
+            self._resting, self.number, self.extents = resting, 0, None
 
     def _sealed(self) -> ContentRef:
         """The content that the newest version's tree has for this file."""
+        if self._resting is not None:
+            return decode(prolly.get(self.tree.live.blobs, self._resting, self.name) or b"").content
         if self.link_id:
             return self.tree.linked_entry(self.link_id).entry.content
         if self.parent is None:

@@ -8,7 +8,6 @@ Always true: collecting may raise (``Cold``) and changes nothing; from :meth:`Re
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
 from mimeifs.errors import MimeiError
 from mimeifs.model import state
@@ -23,24 +22,31 @@ from mimeifs.store.database import U64, Table
 from mimeifs.store.interfaces import BlobSource
 
 
-def known_below(directory: LiveDir) -> Iterator[Inode]:
-    """Inodes in memory below a directory, each once for every name."""
+def known_below(directory: LiveDir) -> dict[Inode, None]:
+    """Inodes in memory below a directory, each once, those above first."""
+    known: dict[Inode, None] = {}
     waiting = [directory]
     while waiting:
-        for inode in waiting.pop().children.values():
-            if inode is not None:
-                yield inode
-                if isinstance(inode, LiveDir):
-                    waiting.append(inode)
+        children = [inode for inode in waiting.pop().children.values() if inode is not None]
+        known.update(dict.fromkeys(children))
+        waiting += [inode for inode in children if isinstance(inode, LiveDir)]
+    return known
 
 
 class Retiring:
-    """A live directory about to go, with inodes that go with it, collected before anything changes."""
+    """A live directory about to go, with inodes that go with it, collected before anything changes.
+
+    What costs a look at each inode in memory is kept to a few steps here, because the kernel may know a million of them.
+    """
 
     def __init__(self, directory: LiveDir, others: Iterable[Inode]) -> None:
         self.directory = directory
-        self._known = list({id(inode): inode for inode in chain(known_below(directory), others)}.values())
-        self._held = {inode: None for inode in self._known if isinstance(inode, LiveFile) and _is_had(inode)}
+        self._known = known_below(directory)
+        self._known.update(dict.fromkeys(others))
+        files = [inode for inode in self._known if isinstance(inode, LiveFile) and (inode.number or inode.handles)]
+        self._busy = files
+        """Files with rows of their own, or open; all others hold what is sealed, and no row says anything of them."""
+        self._held = {inode for inode in files if _is_had(inode)}
 
     @property
     def open_files(self) -> int:
@@ -51,39 +57,44 @@ class Retiring:
         """Operations that spare files somebody has and drop all rows below, with those of hard links of ``tree`` if not 0."""
         number, live = self.directory.number, self.directory.tree.live
         ops: list[bytes] = []
-        for inode in (self.directory, *self._known):
+        for inode in (self.directory, *self._known) if live.held else ():
             if inode.ino in live.held and (tree or not inode.link_id):
                 ops += live.leaving(inode.ino)
         keep = []
-        for inode in self._held:
-            if inode.number and (tree or not inode.link_id):
-                keep.append(inode.number)
-                ops += inode.unlinked()
+        for file in self._busy:
+            if file in self._held and file.number and (tree or not file.link_id):
+                keep.append(file.number)
+                ops += file.unlinked()
         if number:
             ops.append(operations.call(CallKind.PRUNE, state.encode(PruneRequest(number, tree, tuple(keep)))))
         return ops
 
     def done(self, at: int, tree: int) -> None:
         """Memory, once the frame of :meth:`ops` is at ``at``; hard-linked inodes go only with their ``tree``."""
+        for file in self._busy:
+            if file.number and file not in self._held and (tree or not file.link_id):
+                file.dropped(at)
         for inode in self._known:
             if tree or not inode.link_id:
-                if isinstance(inode, LiveFile) and inode.number and inode not in self._held:
-                    inode.dropped(at)
                 detach(inode, at)
         detach(self.directory, at)
 
 
 def _is_had(file: LiveFile) -> bool:
-    """Whether somebody has a file open, mapped or found, and it follows what is sealed. Damage hinders a restore only where
-    the file is open."""
+    """Whether somebody has a file open, mapped or found, and what it holds will be known. Damage hinders a restore only
+    where the file is open."""
     try:
-        if file.handles or file.lookups:
+        if file.handles:
             file.refresh()
-            return True
+        elif file.lookups:
+            file.part()
+        else:
+            return False
     except MimeiError:
         if file.handles:
             raise
-    return False
+        return False
+    return True
 
 
 def detach(inode: Inode, at: int) -> None:

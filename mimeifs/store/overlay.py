@@ -13,7 +13,6 @@ files are written several times, and sealed, before anybody else could see them.
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -56,8 +55,7 @@ def decode_file(data: bytes) -> FileRow:
     return FileRow(base, size, mtime, ctime, folded)
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(msgspec.Struct, frozen=True, gc=False):
     """What a directory's base holds: files and their bytes at any depth, direct subdirectories, names of hard links below.
 
     A hard-linked file counts in ``links``, once a name, and not in ``files`` and ``size``: the tree's link map has those.
@@ -69,8 +67,7 @@ class Totals:
     links: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DirRow:
+class DirRow(msgspec.Struct, frozen=True, gc=False):
     """A directory with a number of its own: the map its overlay rows lie on, that map's totals, its times and
     subdirectories."""
 
@@ -171,10 +168,10 @@ class Overlay:
         return None if data is None else decode_file(data)
 
     def extents(self, number: int) -> ExtentMap:
-        """A file's extents."""
+        """A file's extents, not to be changed; good until the file changes."""
         new = self._new.get(number)
         if new is not None:
-            return ExtentMap(new)
+            return new
         return ExtentMap(_extent(key, value) for key, value in self.scan(Table.EXTENTS, U64.pack(number)))
 
     def rebase(self, number: int, row: FileRow, base: ContentRef, folded: int) -> None:
@@ -186,7 +183,7 @@ class Overlay:
     def clone(self, source: int, number: int) -> None:
         """File ``number``, a new one, holds what file ``source`` holds."""
         row = self._file(source)
-        self._new[number] = self.extents(source)
+        self._new[number] = ExtentMap(self.extents(source))
         self._rows[number] = FileRow(row.base, row.size, row.mtime_ns, row.ctime_ns)
 
     def drop_file(self, number: int) -> None:
@@ -236,7 +233,7 @@ class Overlay:
         if data is None:
             raise IntegrityError(f"the journal speaks of directory {operation.directory}, which the overlay does not hold")
         row = decode_dir(data)
-        new = replace(row, mtime_ns=operation.mtime_ns, ctime_ns=operation.ctime_ns, subdirs=operation.subdirs)
+        new = DirRow(row.base, row.totals, operation.mtime_ns, operation.ctime_ns, operation.subdirs)
         self.put(Table.DIRS, key, new.encode())
 
     # Extents

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyfuse3
 import pytest
+import trio
 from pyfuse3 import EntryAttributes, FUSEError, RequestContext
 
 from mimeifs.fuse.attributes import AS_STORED
@@ -134,6 +135,23 @@ async def test_what_goes_wrong_while_something_is_forgotten_is_logged_and_leaves
         await handlers.forget([(ino, 1), (photos.ino, 3)])
     assert photos.lookups == 2
     assert [record.message for record in caplog.records] == ["unforeseen error in forget"]
+
+
+async def test_others_have_their_turn_while_the_kernel_forgets_much(local: Local) -> None:
+    handlers = operations(local, None)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        await handlers.forget([(ino, 1) for ino in range(2, 65_000)])
+        nursery.cancel_scope.cancel()
+    assert turns >= 100
 
 
 async def test_what_goes_wrong_while_a_request_waits_is_eio_as_well(local: Local, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,11 +1,11 @@
 """The checker finds nothing in a sound store, and what is wrong in others."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from mimeifs.ids import BlobId, RecordId, blob_id
 from mimeifs.model import state

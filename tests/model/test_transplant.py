@@ -86,6 +86,26 @@ def test_an_open_file_keeps_what_it_held(local: Local, photos: LiveDir) -> None:
     local.run(handle.close)
 
 
+@pytest.mark.parametrize("path", [b"", b"sub", b"sub/big"])
+@pytest.mark.parametrize("data", [b"second", BIG[::-1]], ids=["small", "large"])
+def test_a_file_that_was_found_and_sealed_since_keeps_what_it_held(
+    local: Local, photos: LiveDir, path: bytes, data: bytes
+) -> None:
+    one = local.backup(photos.tree.mimei)
+    file = local.put(photos, b"sub/big", data)
+    file.lookups = 1
+    local.backup(photos.tree.mimei)
+    local.running.settle()  # Its row is gone now, and nobody has asked for its content.
+    restore(local, one, path)
+    handle = local.run(lambda: file.open(writing=True))
+    assert (file.stat().nlink, bytes(local.run(lambda: handle.read(0, len(BIG) + 1)))) == (0, data)
+    local.run(lambda: handle.write(0, b"SECOND"))
+    assert bytes(local.run(lambda: handle.read(0, len(BIG) + 1))) == b"SECOND" + data[6:]
+    local.run(handle.close)
+    assert local.tree(current(local, photos))[b"sub/big"] == BIG
+    assert local.findings() == []
+
+
 def test_an_open_file_written_between_version_and_restore_of_another_round_is_kept(local: Local, photos: LiveDir) -> None:
     one = local.backup(photos.tree.mimei)
     file = local.put(photos, b"a", b"second")

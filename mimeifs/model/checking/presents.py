@@ -7,7 +7,7 @@ differs from its base must be noted in CHANGED, or lie above something that is.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -97,7 +97,7 @@ class Presents:
             row = read_dir(self.database, entry.live)
             if row is None or entry.live in stirred:
                 return entry
-            totals, times = replace(row.totals, subdirs=row.subdirs), (row.mtime_ns, row.ctime_ns)
+            totals, times = msgspec.structs.replace(row.totals, subdirs=row.subdirs), (row.mtime_ns, row.ctime_ns)
             return msgspec.structs.replace(
                 entry, live=0, root=row.base, totals=totals, mtime_ns=times[0], ctime_ns=times[1], size=totals.size
             )

@@ -6,9 +6,10 @@ directory and chunk map. Always true: an ``IntegrityError`` or ``NotFoundError``
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from blake3 import blake3
+from msgspec.structs import replace
 
 from mimeifs.errors import IntegrityError, MimeiError, NotFoundError
 from mimeifs.ids import BlobId
