@@ -136,7 +136,7 @@ class _Planter:
         self.blobs.sync()
         with self._database.write() as transaction:
             for digest, row in sorted(self.blobs.take_rows()):
-                transaction.put(digest, row, db=self._database[Table.BLOBS])
-            transaction.put(_PACK_END, self.blobs.end.encode(), db=self._database[Table.META])
+                transaction.put(digest, row, db=self._database.tables[Table.BLOBS])
+            transaction.put(_PACK_END, self.blobs.end.encode(), db=self._database.tables[Table.META])
         self._database.renew()
         self._pending = 0

@@ -193,8 +193,8 @@ def _make_store(home: Home, clock: Clock, randomness: Randomness, passphrase: by
     database = open_database(storage.index)
     with database.write() as transaction:
         for key, value in ((b"inode key", randomness.draw(32)), (b"author", user.key_id)):
-            transaction.put(key, value, db=database[Table.META])
-        transaction.put(user.key_id + device.key_id, delegation.data, db=database[Table.DELEGATIONS])
+            transaction.put(key, value, db=database.tables[Table.META])
+        transaction.put(user.key_id + device.key_id, delegation.data, db=database.tables[Table.DELEGATIONS])
     database.close()
     local = LocalEngine(home, clock, randomness)
     try:

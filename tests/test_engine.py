@@ -147,7 +147,7 @@ def test_a_device_without_delegation_is_refused(home):
 def test_an_index_without_its_keys_says_so(home):
     local = opened(home)
     with local.database.write() as transaction:
-        transaction.delete(b"inode key", db=local.database[Table.META])
+        transaction.delete(b"inode key", db=local.database.tables[Table.META])
     local.close()
     for _ in range(2):
         with pytest.raises(IntegrityError, match="inode key"):

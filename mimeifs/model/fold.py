@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
 from mimeifs.model import state
 from mimeifs.model.changed_paths import Folded, of_fold
@@ -34,7 +35,7 @@ from mimeifs.store import prolly
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import U64, Table
 from mimeifs.store.extents import ExtentMap
-from mimeifs.store.overlay import DirRow, FileRow, Overlay, Totals, decode_dir
+from mimeifs.store.overlay import DirRow, FileRow, Overlay, Totals
 from mimeifs.store.recent import RecentNodes
 
 TOMBSTONE = b""
@@ -150,12 +151,15 @@ class Fold:
         self.met.note(directory, coming, tally.old)
         totals = Totals(tally.files, tally.size, row.totals.subdirs, tally.links)
         new = self._rows[directory] = DirRow(base, totals, row.mtime_ns, row.ctime_ns, row.subdirs)
-        self.overlay.put(Table.DIRS, key, new.encode())
+        self.overlay.set_directory(directory, new)
 
     def _row(self, directory: int) -> DirRow:
         row = self._rows.get(directory)
         if row is None:
-            row = self._rows[directory] = decode_dir(self.overlay.get(Table.DIRS, U64.pack(directory)) or b"")
+            row = self.overlay.directory(directory)
+            if row is None:
+                raise IntegrityError(f"directory {directory} of the present has no row")
+            self._rows[directory] = row
             self.met.bases[directory] = row.base
         return row
 

@@ -70,6 +70,7 @@ _POSITION = b"position"
 _PACK_END = b"pack end"
 BATCH_BYTES = 8 << 20
 MAPS_BYTES = 16 << 20
+_EDITS = (Write, Resize)
 START_POSITION = SEGMENT_SIZE + HEADER_SIZE
 
 
@@ -93,7 +94,7 @@ class Keeper:
         secret = database.get(Table.META, b"inode key")
         if secret is None:
             raise IntegrityError("the store's index lacks its inode key; restore the home directory from a backup")
-        self._journal = JournalReader(storage.journal, frame_key(secret))
+        self._journal = JournalReader(storage.journal, frame_key(secret), freeing=True)
         stored = database.get(Table.META, _POSITION)
         self.position = U64.unpack(stored)[0] if stored else START_POSITION
         end = database.get(Table.META, _PACK_END)
@@ -194,7 +195,7 @@ class Keeper:
 
     def _replay(self, overlay: Overlay, at: int, upto: int | None, batch: _Batch) -> int:
         """Apply frames up to the next CUT or the end of the batch; where it stopped."""
-        end = at + BATCH_BYTES
+        end, apply = at + BATCH_BYTES, overlay.apply
         while at < end:
             frame = self._frame(at, upto)
             if frame is None or is_cut(frame[0]):
@@ -203,12 +204,12 @@ class Keeper:
             for operation in decode_operations(payload, following - len(payload)):
                 if isinstance(operation, Call):
                     self._call(overlay, operation)
-                else:
-                    if isinstance(operation, Write | Resize):
-                        self.edited[operation.file] = at
-                    elif type(operation) is Clear and operation.table == Table.HISTORY:
-                        self._gaps = None
-                    overlay.apply(operation)
+                    continue
+                if isinstance(operation, _EDITS):
+                    self.edited[operation.file] = at
+                elif isinstance(operation, Clear) and operation.table == Table.HISTORY:
+                    self._gaps = None
+                apply(operation)
             at = following
         return at
 

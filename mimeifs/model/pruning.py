@@ -13,28 +13,29 @@ from mimeifs.store.overlay import Overlay
 
 def prune(overlay: Overlay, request: PruneRequest) -> None:
     """Carry out a :class:`PruneRequest`."""
-    waiting = [request.number]
+    waiting, keep = [request.number], frozenset(request.keep)
     while waiting:
-        key = U64.pack(waiting.pop())
+        number = waiting.pop()
+        key = U64.pack(number)
         for _, value in list(overlay.scan(Table.ENTRIES, key)):
             entry = decode(value) if value else None
             if entry is not None and entry.live and entry.kind is Kind.DIRECTORY:
                 waiting.append(entry.live)
             elif entry is not None and entry.live:
-                _let_go(overlay, entry.live, request.keep)
+                _let_go(overlay, entry.live, keep)
         overlay.clear(Table.ENTRIES, key)
-        overlay.delete(Table.DIRS, key)
+        overlay.set_directory(number, None)
         overlay.delete(Table.PARENTS, key)
     if request.tree:
         prefix = state.tree_key(request.tree)
         for _, value in list(overlay.scan(Table.LINKS, prefix)):
             number = decode_linked(value).entry.live if value else 0
             if number:
-                _let_go(overlay, number, request.keep)
+                _let_go(overlay, number, keep)
         overlay.clear(Table.LINKS, prefix)
 
 
-def _let_go(overlay: Overlay, number: int, keep: tuple[int, ...]) -> None:
+def _let_go(overlay: Overlay, number: int, keep: frozenset[int]) -> None:
     if number in keep:
         overlay.put(Table.ORPHANS, U64.pack(number), b"")
     else:

@@ -89,16 +89,13 @@ class Database:
     def __init__(self, path: Path, env: Any) -> None:
         self.path = path
         self._env = env
-        self._tables = [env.open_db(f"{table.name.lower()}".encode(), create=False) for table in Table]
+        self.tables: list[Any] = [env.open_db(f"{table.name.lower()}".encode(), create=False) for table in Table]
+        """The handles of the tables, for transactions and cursors."""
         self._read: Transaction = env.begin()
-
-    def __getitem__(self, table: Table) -> Any:
-        """The handle of a table, for cursors."""
-        return self._tables[table]
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """One row, as of the last :meth:`renew`."""
-        value: bytes | None = self._read.get(key, db=self._tables[table])
+        value: bytes | None = self._read.get(key, db=self.tables[table])
         return value
 
     def renew(self) -> None:
@@ -112,11 +109,11 @@ class Database:
 
     def scan(self, table: Table, prefix: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Rows whose key begins with ``prefix``, ascending, from just behind key ``after``."""
-        return scan(self._read, self._tables[table], prefix, after)
+        return scan(self._read, self.tables[table], prefix, after)
 
     def scan_back(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows whose key begins with ``prefix``, descending."""
-        return scan_back(self._read, self._tables[table], prefix)
+        return scan_back(self._read, self.tables[table], prefix)
 
     def views(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, memoryview]]:
         """As :meth:`scan`, or of something committed later; large values are not copied: each is good until the next."""
@@ -126,7 +123,7 @@ class Database:
             for key, value in self.scan(table, prefix):
                 yield key, memoryview(value)
             return
-        with reading as transaction, transaction.cursor(db=self._tables[table]) as cursor:
+        with reading as transaction, transaction.cursor(db=self.tables[table]) as cursor:
             found = cursor.set_range(prefix)
             while found and (key := bytes(cursor.key())).startswith(prefix):
                 yield key, cursor.value()

@@ -217,11 +217,15 @@ class JournalWriter:
 
 
 class JournalReader:
-    """Reads journal bytes back: frames in order for the keeper, pieces of written data for everybody."""
+    """Reads journal bytes back: frames in order for the keeper, pieces of written data for everybody.
 
-    def __init__(self, directory: Path, key: bytes = NO_KEY) -> None:
+    ``freeing`` says that no segment is freed but by whoever uses this reader, and none that is still read.
+    """
+
+    def __init__(self, directory: Path, key: bytes = NO_KEY, *, freeing: bool = False) -> None:
         self._directory = directory
         self._key = key
+        self._freeing = freeing
         self._fds: dict[int, int] = {}
         self._window = 0, b""
 
@@ -255,7 +259,7 @@ class JournalReader:
         data = _read(fd, length, offset)
         if len(data) != length:
             raise IntegrityError(f"journal segment {number} ends before position {address + length}")
-        if _number(_read(fd, _HEADER.size, 0)) != number:
+        if not self._freeing and _number(_read(fd, _HEADER.size, 0)) != number:
             self.forget(number)
             raise IntegrityError(f"journal segment {number} was freed while it was read")
         return data

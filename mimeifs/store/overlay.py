@@ -6,13 +6,13 @@ touched, and only the keeper, which sees everything in order, ever changes a *ba
 directory).
 
 Always true within a transaction: the extents of a file are sorted and disjoint; a segment's count in SEGMENTS is the
-number of extents that point into it; a file row's size is what the operations so far made it. File rows that were
-changed, and the extents of files that began in this transaction, are kept in memory until :meth:`Overlay.flush`: most
-files are written several times, and sealed, before anybody else could see them.
+number of extents that point into it; a file row's size is what the operations so far made it. Rows of files and directories
+that were changed, and the extents of files that began in this transaction, are kept in memory until :meth:`Overlay.flush`:
+most files are written several times, and sealed, before anybody else could see them, and a directory changes with each name.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -29,7 +29,7 @@ _DIR = struct.Struct(">32sQQIQqqI")
 _EXTENT = struct.Struct(">QQ")
 _KEY = struct.Struct(">QQ")
 # Python 3.11 looks up members of an enumeration in Python code, and replay does so for every operation.
-_TABLES = {table.value: table for table in Table}
+_FILES, _DIRS = Table.FILES.value, Table.DIRS.value
 _KINDS = {kind.value: kind for kind in ContentKind}
 
 
@@ -116,40 +116,41 @@ class Overlay:
     """The overlay inside one write transaction of the keeper."""
 
     def __init__(self, database: Database, transaction: Transaction) -> None:
-        self._database = database
+        self._tables = database.tables
         self.transaction = transaction
         self._counts: dict[int, int] = {}
         self._rows: dict[int, FileRow | None] = {}
+        self._dirs: dict[int, DirRow | None] = {}
         self._new: dict[int, ExtentMap] = {}
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """One row, as this transaction sees it."""
-        value: bytes | None = self.transaction.get(key, db=self._database[table])
+        value: bytes | None = self.transaction.get(key, db=self._tables[table])
         return value
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         """Set one row."""
-        self.transaction.put(key, value, db=self._database[table])
+        self.transaction.put(key, value, db=self._tables[table])
 
     def delete(self, table: Table, key: bytes) -> None:
         """Remove one row, if it is there."""
-        self.transaction.delete(key, db=self._database[table])
+        self.transaction.delete(key, db=self._tables[table])
 
     def scan(self, table: Table, prefix: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Rows whose key begins with ``prefix``, ascending; rows must not be changed meanwhile."""
-        return scan(self.transaction, self._database[table], prefix, after)
+        return scan(self.transaction, self._tables[table], prefix, after)
 
     def scan_back(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows whose key begins with ``prefix``, descending."""
-        return scan_back(self.transaction, self._database[table], prefix)
+        return scan_back(self.transaction, self._tables[table], prefix)
 
     def keys_back(self, table: Table, prefix: bytes) -> Iterator[bytes]:
         """Keys that begin with ``prefix``, descending; no value is read."""
-        return keys_back(self.transaction, self._database[table], prefix)
+        return keys_back(self.transaction, self._tables[table], prefix)
 
     def clear(self, table: Table, prefix: bytes) -> None:
         """Remove every row whose key begins with ``prefix``."""
-        with self.transaction.cursor(db=self._database[table]) as cursor:
+        with self.transaction.cursor(db=self._tables[table]) as cursor:
             found = cursor.set_range(prefix)
             while found and cursor.key().startswith(prefix):
                 found = cursor.delete()
@@ -157,6 +158,19 @@ class Overlay:
     def apply(self, operation: Operation) -> None:
         """Carry out one operation; a :class:`Call` belongs to the floor above and is refused."""
         _APPLY[type(operation)](self, operation)
+
+    # Directories
+
+    def directory(self, number: int) -> DirRow | None:
+        """A directory's row."""
+        if number in self._dirs:
+            return self._dirs[number]
+        data = self.get(Table.DIRS, U64.pack(number))
+        return None if data is None else decode_dir(data)
+
+    def set_directory(self, number: int, row: DirRow | None) -> None:
+        """Give a directory that row, or none."""
+        self._dirs[number] = row
 
     # Files
 
@@ -192,13 +206,22 @@ class Overlay:
         self._rows[number] = None
 
     def _put(self, operation: Put) -> None:
-        if operation.table != Table.FILES:
-            self.transaction.put(operation.key, operation.value, db=self._database[_TABLES[operation.table]])
-            return
-        number = U64.unpack(operation.key)[0]
-        if self.file(number) is None:
-            self._new[number] = ExtentMap()
-        self._rows[number] = decode_file(operation.value)
+        table = operation.table
+        if table == _FILES:
+            number = U64.unpack(operation.key)[0]
+            if self.file(number) is None:
+                self._new[number] = ExtentMap()
+            self._rows[number] = decode_file(operation.value)
+        elif table == _DIRS:
+            self._dirs[U64.unpack(operation.key)[0]] = decode_dir(operation.value)
+        else:
+            self.transaction.put(operation.key, operation.value, db=self._tables[table])
+
+    def _delete(self, operation: Delete) -> None:
+        if operation.table == _DIRS:
+            self.set_directory(U64.unpack(operation.key)[0], None)
+        else:
+            self.transaction.delete(operation.key, db=self._tables[operation.table])
 
     def _file(self, number: int) -> FileRow:
         row = self.file(number)
@@ -228,13 +251,11 @@ class Overlay:
         self._rows[operation.file] = FileRow(row.base, row.size, operation.mtime_ns, operation.ctime_ns)
 
     def _touch_dir(self, operation: TouchDir) -> None:
-        key = U64.pack(operation.directory)
-        data = self.get(Table.DIRS, key)
-        if data is None:
+        row = self.directory(operation.directory)
+        if row is None:
             raise IntegrityError(f"the journal speaks of directory {operation.directory}, which the overlay does not hold")
-        row = decode_dir(data)
         new = DirRow(row.base, row.totals, operation.mtime_ns, operation.ctime_ns, operation.subdirs)
-        self.put(Table.DIRS, key, new.encode())
+        self._dirs[operation.directory] = new
 
     # Extents
 
@@ -256,7 +277,7 @@ class Overlay:
             return
         prefix = U64.pack(file)
         kept: list[Extent] = []
-        with self.transaction.cursor(db=self._database[Table.EXTENTS]) as cursor:
+        with self.transaction.cursor(db=self._tables[Table.EXTENTS]) as cursor:
             found = cursor.set_range(_KEY.pack(file, start))
             if not found or cursor.key() != _KEY.pack(file, start):
                 found_before = cursor.prev() if found else cursor.last()
@@ -283,7 +304,7 @@ class Overlay:
             self._new[file] = ExtentMap()
             return
         prefix = U64.pack(file)
-        with self.transaction.cursor(db=self._database[Table.EXTENTS]) as cursor:
+        with self.transaction.cursor(db=self._tables[Table.EXTENTS]) as cursor:
             found = cursor.set_range(prefix)
             while found and cursor.key().startswith(prefix):
                 self._count(_EXTENT.unpack(cursor.value())[1], -1)
@@ -301,15 +322,13 @@ class Overlay:
 
     def flush(self) -> None:
         """Write what was kept in memory; before the transaction commits."""
-        for number, row in self._rows.items():
-            if row is None:
-                self.delete(Table.FILES, U64.pack(number))
-            else:
-                self.put(Table.FILES, U64.pack(number), row.encode())
+        self._flush_rows(Table.FILES, self._rows)
+        self._flush_rows(Table.DIRS, self._dirs)
+        self._rows.clear()
+        self._dirs.clear()
         for number, extents in self._new.items():
             for extent in extents:
                 self._put_extent(number, extent)
-        self._rows.clear()
         self._new.clear()
         for segment, by in self._counts.items():
             key = U64.pack(segment)
@@ -319,6 +338,13 @@ class Overlay:
             self.put(Table.SEGMENTS, key, U64.pack(count))
         self._counts.clear()
 
+    def _flush_rows(self, table: Table, rows: Mapping[int, FileRow | DirRow | None]) -> None:
+        for number, row in rows.items():
+            if row is None:
+                self.delete(table, U64.pack(number))
+            else:
+                self.put(table, U64.pack(number), row.encode())
+
 
 def _refuse(_overlay: Overlay, operation: Operation) -> None:
     raise TypeError(f"{type(operation).__name__} is not for the overlay")
@@ -326,8 +352,8 @@ def _refuse(_overlay: Overlay, operation: Operation) -> None:
 
 _APPLY: dict[type, Callable[..., None]] = {
     Put: Overlay._put,
-    Delete: lambda overlay, operation: overlay.delete(_TABLES[operation.table], operation.key),
-    Clear: lambda overlay, operation: overlay.clear(_TABLES[operation.table], operation.prefix),
+    Delete: Overlay._delete,
+    Clear: lambda overlay, operation: overlay.clear(operation.table, operation.prefix),
     Write: Overlay._write,
     Resize: Overlay._resize,
     TouchFile: Overlay._touch_file,

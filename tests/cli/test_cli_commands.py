@@ -62,7 +62,7 @@ def test_a_store_of_another_format_is_refused_by_both_numbers(run: Run, tmp_path
     run("init")
     database = open_database(Home(tmp_path / "home").storage.index)
     with database.write() as transaction:
-        transaction.put(b"format", U32.pack(99), db=database[Table.META])
+        transaction.put(b"format", U32.pack(99), db=database.tables[Table.META])
     database.close()
     done = run("ls")
     assert (done.code, "has format 99, this program knows 1" in done.err) == (10, True)

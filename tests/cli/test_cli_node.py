@@ -230,7 +230,7 @@ def test_a_node_that_cannot_start_says_why_in_one_line(run: Run, tmp_path: Path,
     run("init")
     database = open_database(Home(tmp_path / "home").storage.index)
     with database.write() as transaction:
-        transaction.put(b"format", U32.pack(99), db=database[Table.META])
+        transaction.put(b"format", U32.pack(99), db=database.tables[Table.META])
     database.close()
     words = [*MIMEI, *command, str(tmp_path / "mount")]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)

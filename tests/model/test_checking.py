@@ -76,9 +76,9 @@ def alter(local: Local, table: Table, key: bytes, value: bytes | None) -> None:
     database = local.running.database
     with database.write() as transaction:
         if value is None:
-            assert transaction.delete(key, db=database[table])
+            assert transaction.delete(key, db=database.tables[table])
         else:
-            transaction.put(key, value, db=database[table])
+            transaction.put(key, value, db=database.tables[table])
     database.renew()
 
 

@@ -166,7 +166,7 @@ def test_a_store_without_the_index_answers_the_same(local: Local, top: LiveDir) 
         local.backup(mimei)
     before = indexed(local, mimei, b"a")
     with local.running.database.write() as transaction:
-        transaction.drop(local.running.database[Table.HISTORY], delete=False)
+        transaction.drop(local.running.database.tables[Table.HISTORY], delete=False)
     local.running.database.renew()
     local.put(top, b"a", b"later")
     local.backup(mimei)

@@ -28,7 +28,7 @@ def database(path):
 def put(database, *keys, table=Table.ENTRIES, value=b"v"):
     with database.write() as transaction:
         for key in keys:
-            transaction.put(key, value, db=database[table])
+            transaction.put(key, value, db=database.tables[table])
 
 
 def keys(rows):
@@ -54,7 +54,7 @@ def test_an_exception_undoes_the_transaction(database):
 
     def body():
         with database.write() as transaction:
-            transaction.put(b"k", b"v", db=database[Table.ENTRIES])
+            transaction.put(b"k", b"v", db=database.tables[Table.ENTRIES])
             raise Stop
 
     with pytest.raises(Stop):
@@ -152,7 +152,7 @@ def test_another_process_sees_what_was_committed_even_in_a_grown_map(path):
         "import sys; from pathlib import Path; from mimeifs.store import database as d\n"
         "d._START = 1 << 20; d._SPARE = 1 << 19; db = d.open_database(Path(sys.argv[1]))\n"
         "for i in range(60):\n"
-        "    with db.write() as t: t.put(b'%03d' % i, bytes(60000), db=db[d.Table.ENTRIES])\n"
+        "    with db.write() as t: t.put(b'%03d' % i, bytes(60000), db=db.tables[d.Table.ENTRIES])\n"
     )
     before = databases._START, databases._SPARE
     databases._START, databases._SPARE = 1 << 20, 1 << 19
@@ -169,7 +169,7 @@ def test_another_process_sees_what_was_committed_even_in_a_grown_map(path):
 
 def test_another_format_is_refused_with_both_numbers(path, database):
     with database.write() as transaction:
-        transaction.put(b"format", U32.pack(9), db=database[Table.META])
+        transaction.put(b"format", U32.pack(9), db=database.tables[Table.META])
     database.close()
     with pytest.raises(UnknownFormatError, match=r"9.*1"):
         open_database(path)

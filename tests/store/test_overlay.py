@@ -181,7 +181,14 @@ def test_a_directory_gets_new_times_and_keeps_its_base(database):
         overlay.apply(Put(Table.DIRS, U64.pack(3), row.encode()))
         overlay.apply(TouchDir(3, 10, 11, 12))
         expected = DirRow(row.base, row.totals, 10, 11, 12)
+        assert overlay.directory(3) == expected
+        overlay.flush()
+        assert overlay.directory(3) == expected
         assert decode_dir(overlay.get(Table.DIRS, U64.pack(3))) == expected
+        overlay.apply(Delete(Table.DIRS, U64.pack(3)))
+        assert overlay.directory(3) is None
+        overlay.flush()
+        assert overlay.directory(3) is None
 
     within(database, work)
 
