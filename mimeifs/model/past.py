@@ -211,13 +211,14 @@ class PastDir(Node):
 
     def scan_from(self, first: int) -> Iterator[tuple[int, bytes, Node]]:
         """Rank, name and node from that rank on."""
-        holder = self.past.holder(self)
+        holder, above = self.past.holder(self), self.path_of(b"")
         for rank, (name, value) in enumerate(prolly.scan_from(self.past.blobs, self.entry.root, first), first):
             entry = decode(value)
             if not entry.xattrs and entry.xattr_blob is None:
                 holder.plain_from = holder.plain_from if rank == holder.plain_to else rank
                 holder.plain_to = rank + 1
-            yield rank, name, self._child(name, rank, entry)
+            is_file = entry.kind is _FILE
+            yield rank, name, PastLeaf(holder, rank, entry, 1, above + name) if is_file else self._child(name, rank, entry)
 
     def get_xattr(self, name: bytes) -> bytes:
         """See ``Node``."""
