@@ -94,11 +94,17 @@ class Node:
     async def carry(self, call: Callable[[], T]) -> T:
         """Carry out a model call: fetch what is cold off the loop, wait for what the keeper has to do, and have the kernel hand
         over first what a version must have."""
-        live, written = self.engine.live, frozenset[int]()
+        return (await self._carry(call))[0]
+
+    async def _carry(self, call: Callable[[], T]) -> tuple[T, int]:
+        """As :meth:`carry`; also up to where the journal holds what the call did."""
+        live, journal, written, upto = self.engine.live, self.engine.journal, frozenset[int](), 0
         while True:
+            before = journal.position
             try:
                 with live.has_written(written):
-                    return call()
+                    result = call()
+                return result, max(upto, journal.position if journal.position > before else 0)
             except Cold as cold:
                 await self._fetch(cold.ids)
             except Unwritten as unwritten:
@@ -106,7 +112,7 @@ class Node:
                     await self.mount.write_back(unwritten.inos)
                 written |= unwritten.inos
             except Later as later:
-                written = frozenset()
+                written, upto = frozenset(), later.at
                 try:
                     await self._replayed(later.at)
                 except MimeiError:
@@ -136,8 +142,8 @@ class Node:
 
     async def durable(self, call: Callable[[], T]) -> T:
         """Carry out a call from elsewhere than the mount; return when what it did is durable and the kernel knows."""
-        result = await self.carry(call)
-        await self.sync()
+        result, upto = await self._carry(call)
+        await self.sync(upto)
         await self.told()
         return result
 
@@ -146,11 +152,12 @@ class Node:
         if self.mount is not None:
             await self.mount.told()
 
-    async def sync(self) -> None:
-        """Return when everything appended so far is durable; raises ``IntegrityError`` when that can no longer be."""
-        journal = self.engine.journal
-        wanted = journal.position
-        while self._synced < wanted:
+    async def sync(self, upto: int | None = None) -> None:
+        """Return when the journal up to a position, or everything appended so far, is durable; raises ``IntegrityError`` when
+        that can no longer be. What the keeper has told of is durable."""
+        journal, live = self.engine.journal, self.engine.live
+        wanted = journal.position if upto is None else upto
+        while max(self._synced, live.position) < wanted:
             if journal.broken:
                 raise IntegrityError(journal.broken)
             if self._sync_pace.quick and self._asked <= self._synced:

@@ -197,6 +197,35 @@ async def test_what_came_from_elsewhere_is_answered_when_it_is_durable_and_the_k
             told.append(local.node._synced)
 
     local.node.mount = cast(Any, Kernel())
+    await local.node.durable(local.write)
+    assert told == [local.node.engine.journal.position]
+
+
+async def test_what_the_keeper_has_told_of_is_durable(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unwanted(fd: int) -> None:
+        raise AssertionError("a sync that nobody needs")
+
+    local.write()
+    local.local.settle()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", unwanted)
+        await local.node.sync()
+        slow(local.node)
+        await local.node.sync()
+    assert local.asked() == []
+
+
+async def test_a_call_waits_for_its_own_changes_alone(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    sync = os.fdatasync
+
+    def counting(fd: int) -> None:
+        synced.append(fd)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", counting)
     local.write()
     assert await local.node.durable(lambda: 7) == 7
-    assert told == [local.node.engine.journal.position]
+    assert synced == []
+    await local.node.durable(local.write)
+    assert len(synced) == 1
