@@ -79,7 +79,7 @@ def _headers(facts: Facts) -> list[tuple[str, str]]:
         ("Last-Modified", dates.modified(facts.mtime_ns)),
         ("ETag", conditions.quoted(facts.etag)),
         ("Accept-Ranges", "bytes"),
-        ("Cache-Control", "public, max-age=31536000, immutable" if facts.immutable else "no-cache"),
+        ("Cache-Control", "private, max-age=31536000, immutable" if facts.immutable else "no-cache"),
         ("X-Content-Type-Options", "nosniff"),
     ]
     if found[0][1] in _ACTIVE:

@@ -57,6 +57,16 @@ def take_all_room(stranger: Path) -> None:
                     raise
 
 
+def insist(root: Path) -> None:
+    """Write until the node refuses: what it saw while there was room lasts it for some writes."""
+    probe = root / "probe"
+    with pytest.raises(OSError, match="No space left") as refused, probe.open("wb", buffering=0) as file:
+        for _ in range(DISK_MIB):
+            file.write(bytes(1 << 20))
+    assert refused.value.errno in FULL
+    probe.unlink()
+
+
 class Work:
     """A storm's steps, done here, each of which may be refused for lack of room."""
 
@@ -105,6 +115,7 @@ def test_no_room_before_any_step_costs_that_step_alone(ending: str, tmp_path: Pa
             for _ in range(draw.randrange(STEPS)):
                 assert work.step()
             take_all_room(stranger)
+            insist(work.root)
             refusals += sum(not work.step() for _ in range(STEPS))
             work.check()
             if ending == "is killed" and point % 3 == 2:
