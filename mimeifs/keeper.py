@@ -1,7 +1,8 @@
 """The keeper process: :class:`mimeifs.model.keeper.Keeper` driven by what the node says.
 
-It replays at once when the node is waiting for a version or has got far ahead, else a moment after the first change;
-when nothing is asked, it seals files nobody has written to for a while, and fills gaps of the index of histories. Told
+It replays at once when the node is waiting for a version or has got far ahead, else when the node has appended nothing for a
+moment, so that it does not take processor time from a program that is changing files, and soon enough in any case; when
+nothing is asked, it seals files nobody has written to for a while, and fills gaps of the index of histories. Told
 to end, it finishes what the journal holds first. A full or failing disk does not end it: the node is told, and it
 tries again.
 """
@@ -35,7 +36,10 @@ from mimeifs.store.storage import drop_ballast, fill_ballast
 log = logging.getLogger(__name__)
 
 LAG_BYTES = 16 << 20
-LAG_SECONDS = 0.2
+LAG_SECONDS = 1.0
+"""How long the overlay may lag behind a node that never pauses."""
+REST_SECONDS = 0.15
+"""How long a node that has appended nothing is taken to pause."""
 IDLE_SECONDS = 2.0
 PAUSE_SECONDS = 0.05
 SEAL_BYTES = 64 << 20
@@ -91,6 +95,7 @@ class _Work:
         self._target = keeper.position
         self._urgent = False
         self._since = 0.0
+        self._heard = 0.0
         self._quiet = time.monotonic()
         self._settled = keeper.position
         self._trouble = False
@@ -107,7 +112,8 @@ class _Work:
                 self._announce_again(message.heard)
                 self._keeper.acknowledged(message.heard)
                 if message.position > self._target:
-                    self._since = self._since or time.monotonic()
+                    self._heard = time.monotonic()
+                    self._since = self._since or self._heard
                     self._target = message.position
                 self._urgent = self._urgent or message.urgent
             elif isinstance(message, Broken):
@@ -138,14 +144,19 @@ class _Work:
         if self._trouble:
             return RETRY_SECONDS
         if self._since:
-            return max(0.0, self._since + LAG_SECONDS - time.monotonic())
+            return max(0.0, self._replay_at - time.monotonic())
         if self._keeper.edited or self._keeper.knows_gaps:
             return IDLE_SECONDS if self._keeper.edited else 60.0
         return max(PAUSE_SECONDS, self._quiet + IDLE_SECONDS - time.monotonic())
 
+    @property
+    def _replay_at(self) -> float:
+        """When to replay what nobody waits for."""
+        return min(self._since + LAG_SECONDS, self._heard + REST_SECONDS)
+
     def _due(self) -> bool:
         lag = self._target - self._keeper.position
-        waited = self._since and time.monotonic() - self._since >= LAG_SECONDS
+        waited = self._since and time.monotonic() >= self._replay_at
         return bool(lag > 0 and (self._urgent or waited or lag > LAG_BYTES))
 
     def _replay(self) -> None:
