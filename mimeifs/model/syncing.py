@@ -1,12 +1,12 @@
 """What changed in a directory since somebody last asked (RFC 6578), told by what it held then and what it holds now.
 
-A *mark* names what a directory held by the digests of its map and of the map of hard links, so it survives every restart, is
-good for as long as these maps are in the store, and keeps nothing alive. Two marks are compared map by map, at the cost of what
-differs. Of a present that changed since its maps were made these are made first, by the keeper and without a version, which is
-:class:`Later`. The mark of an answer that is told page by page also names what it leads to, and how far it has come.
+A *sync token* names what a directory held by the digests of its map and of the map of hard links, so it survives every restart,
+is good for as long as these maps are in the store, and keeps nothing alive. Two of them are compared map by map, at the cost of
+what differs. Of a present that changed since its maps were made these are made first, by the keeper and without a version,
+which is :class:`Later`. The token of an answer that is told page by page also names what it leads to, and how far it has come.
 
-Always true: a mark names only what the changes told up to it lead to, so that none is missed, whatever happens meanwhile; what
-changes while an answer is told may be told twice. What this node did not make for this directory is no mark.
+Always true: a token names only what the changes told up to it lead to, so that none is missed, whatever happens meanwhile; what
+changes while an answer is told may be told twice. What this node did not make for this directory is no token.
 """
 
 import binascii
@@ -25,15 +25,14 @@ from mimeifs.model.entry import Kind
 from mimeifs.model.live import Live
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.past import PastDir
-from mimeifs.model.resource import Facts, Path
+from mimeifs.model.resource import TOKEN_SCHEME, Facts, Path
 from mimeifs.model.resources import Resources
 from mimeifs.model.views import RootDir
 from mimeifs.store import prolly
 from mimeifs.store.prolly import EMPTY_ROOT
 
 T = TypeVar("T")
-SCHEME = "mimei:sync:"
-MAX_MARK = 64 << 10
+MAX_TOKEN = 64 << 10
 REMEMBERED = 1000
 """Of how many directories it is known at which position of the journal their maps were last made."""
 _FORMAT = 1
@@ -43,7 +42,7 @@ _SINCE, _UNTIL, _DEEP = 1, 2, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class SyncToken:
     """``place`` is which directory; ``since`` what the client knows of it, None for nothing. While an answer is told, ``until``
     is what it leads to, ``after`` the path below the directory that was told last, ``deep`` whether all levels are told."""
 
@@ -74,25 +73,25 @@ class Syncing:
 
     # Asking
 
-    def mark(self, path: Path) -> str:
-        """The mark of what a directory holds now. May be ``Later``; raises ``UnsupportedError`` where there are none."""
+    def token(self, path: Path) -> str:
+        """The token of what a directory holds now. May be ``Later``; raises ``UnsupportedError`` where there are none."""
         place = self._place(path)
-        return self._holds(path, lambda held: self.written(Mark(place, held)))
+        return self._holds(path, lambda held: self.written(SyncToken(place, held)))
 
-    def begin(self, path: Path, text: str, *, deep: bool) -> Mark | None:
-        """What is to be told since a mark, "" for all there is; None where the text is no mark of this directory, or one whose
-        maps are gone. May be ``Later``; raises ``UnsupportedError``."""
+    def begin(self, path: Path, text: str, *, deep: bool) -> SyncToken | None:
+        """What is to be told since a token, "" for all there is; None where the text is no token of this directory, or one
+        whose maps are gone. May be ``Later``; raises ``UnsupportedError``."""
         place = self._place(path)
-        known = self._read(text) if text else Mark(place, None)
+        known = self._read(text) if text else SyncToken(place, None)
         if known is None or known.place != place or not (self._kept(known.since) and self._kept(known.until)):
             return None
         if known.until is not None:
             return known if known.deep is deep else None
         return self._holds(path, lambda held: replace(known, until=held, deep=deep))
 
-    def changes(self, path: Path, mark: Mark, *, properties: bool) -> Iterator[Changed]:
-        """What there is to tell of a mark that was begun; raises ``IntegrityError``, ``NotFoundError`` where a map is gone."""
-        found = differing(self._live.blobs, mark.since or NOTHING, mark.until or NOTHING, mark.after, deep=mark.deep)
+    def changes(self, path: Path, token: SyncToken, *, properties: bool) -> Iterator[Changed]:
+        """What there is to tell of a token that was begun; raises ``IntegrityError``, ``NotFoundError`` where a map is gone."""
+        found = differing(self._live.blobs, token.since or NOTHING, token.until or NOTHING, token.after, deep=token.deep)
         for below, _, entry in found:
             facts = None if entry is None else self._facts((*path, *below), properties=properties)
             yield Changed(below, facts, entry is not None and entry.kind is Kind.LINK)
@@ -104,9 +103,9 @@ class Syncing:
         except (NotFoundError, NotADirError):
             return None
 
-    def reached(self, mark: Mark, last: Path | None) -> str:
-        """The mark to go on from once ``last`` was told, None for everything."""
-        return self.written(Mark(mark.place, mark.until) if last is None else replace(mark, after=last))
+    def reached(self, token: SyncToken, last: Path | None) -> str:
+        """The token to go on from once ``last`` was told, None for everything."""
+        return self.written(SyncToken(token.place, token.until) if last is None else replace(token, after=last))
 
     # What a directory holds
 
@@ -150,41 +149,41 @@ class Syncing:
 
     # Marks as text
 
-    def written(self, mark: Mark) -> str:
-        """A mark as clients keep it: a URI."""
-        out = bytearray(mark.place)
+    def written(self, token: SyncToken) -> str:
+        """A token as clients keep it: a URI."""
+        out = bytearray(token.place)
         put_uint(out, _FORMAT)
-        put_uint(out, _SINCE * (mark.since is not None) | _UNTIL * (mark.until is not None) | _DEEP * mark.deep)
-        for held in (mark.since, mark.until):
+        put_uint(out, _SINCE * (token.since is not None) | _UNTIL * (token.until is not None) | _DEEP * token.deep)
+        for held in (token.since, token.until):
             if held is not None:
                 out += held.root
                 put_bytes(out, b"" if held.links == EMPTY_ROOT else held.links)
-        for name in mark.after:
+        for name in token.after:
             put_bytes(out, name)
-        return SCHEME + urlsafe_b64encode(self._seal(bytes(out)) + out).decode().rstrip("=")
+        return TOKEN_SCHEME + urlsafe_b64encode(self._seal(bytes(out)) + out).decode().rstrip("=")
 
     def _seal(self, data: bytes) -> bytes:
-        """What nobody but this node can put in front of a mark."""
-        return self._live.keyed(b"sync mark" + data)[:_KEYED]
+        """What nobody but this node can put in front of a token."""
+        return self._live.keyed(b"sync token" + data)[:_KEYED]
 
-    def _read(self, text: str) -> Mark | None:
+    def _read(self, text: str) -> SyncToken | None:
         """Inverse of :meth:`written`; None for what this node did not write."""
-        if not text.startswith(SCHEME) or len(text) > MAX_MARK:
+        if not text.startswith(TOKEN_SCHEME) or len(text) > MAX_TOKEN:
             return None
         try:
-            data = urlsafe_b64decode(text[len(SCHEME) :].encode() + b"==")
+            data = urlsafe_b64decode(text[len(TOKEN_SCHEME) :].encode() + b"==")
         except (binascii.Error, ValueError):
             return None
         if data[:_KEYED] != self._seal(data[_KEYED:]):
             return None
         try:
-            mark = _decoded(Reader(data, _KEYED))
+            token = _decoded(Reader(data, _KEYED))
         except MimeiError:
             return None  # Of another format.
-        return mark if mark is not None and self.written(mark) == text else None
+        return token if token is not None and self.written(token) == text else None
 
 
-def _decoded(reader: Reader) -> Mark | None:
+def _decoded(reader: Reader) -> SyncToken | None:
     place = reader.take(_KEYED)
     if reader.uint() != _FORMAT:
         return None
@@ -193,7 +192,7 @@ def _decoded(reader: Reader) -> Mark | None:
     after = list[bytes]()
     while reader.pos < reader.end:
         after.append(reader.field(_NAME_MAX))
-    return Mark(place, since, until, tuple(after), bool(flags & _DEEP))
+    return SyncToken(place, since, until, tuple(after), bool(flags & _DEEP))
 
 
 def _read_held(reader: Reader) -> Held:
@@ -206,4 +205,4 @@ def _held(directory: LiveDir) -> Held:
     return Held(directory.base, resting.links_of(directory.tree) if directory.totals.links else EMPTY_ROOT)
 
 
-__all__ = ["Changed", "Mark", "Syncing"]
+__all__ = ["Changed", "SyncToken", "Syncing"]

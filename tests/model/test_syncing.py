@@ -1,4 +1,4 @@
-"""What a client is told of a directory: that it ends up with what is there, whatever happened, and what is no mark."""
+"""What a client is told of a directory: that it ends up with what is there, whatever happened, and what is no token."""
 
 import random
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from pathlib import Path as FilePath
 import pytest
 
 from mimeifs.errors import NotFoundError, UnsupportedError
-from mimeifs.model.resource import Facts, Path
-from mimeifs.model.syncing import SCHEME, Changed, Mark, Syncing
+from mimeifs.model.resource import TOKEN_SCHEME, Facts, Path
+from mimeifs.model.syncing import Changed, Syncing, SyncToken
 from tests.model.conftest import Local, open_local
 from tests.model.tree_of_paths import Tree, at
 
@@ -25,7 +25,7 @@ class Client:
     deep: bool = True
     page: int = 3
     top: str = TOP
-    mark: str = ""
+    token: str = ""
     known: dict[Path, tuple[str, str]] = field(default_factory=dict)
     told: list[Path] = field(default_factory=list)
 
@@ -37,22 +37,22 @@ class Client:
         resources = Tree(self.local).resources
         self.syncing = Syncing(self.local.engine.live, resources)
 
-    def begin(self) -> Mark | None:
-        return self.local.run(lambda: self.syncing.begin(at(self.top), self.mark, deep=self.deep))
+    def begin(self) -> SyncToken | None:
+        return self.local.run(lambda: self.syncing.begin(at(self.top), self.token, deep=self.deep))
 
     def ask(self) -> bool:
         """One page; whether there is more."""
-        mark = self.begin()
-        assert mark is not None
+        token = self.begin()
+        assert token is not None
 
         def rows() -> list[Changed]:
-            return list(islice(self.syncing.changes(at(self.top), mark, properties=False), self.page + 1))
+            return list(islice(self.syncing.changes(at(self.top), token, properties=False), self.page + 1))
 
         found = self.local.run(rows)
         more = len(found) > self.page
         for row in found[: self.page]:
             self._take(row)
-        self.mark = self.syncing.reached(mark, found[self.page - 1].path if more else None)
+        self.token = self.syncing.reached(token, found[self.page - 1].path if more else None)
         return more
 
     def _take(self, row: Changed) -> None:
@@ -165,16 +165,16 @@ def _packed(local: Local) -> int:
 def test_a_mark_is_the_same_for_the_same_content(local: Local, tree: Tree) -> None:
     client = Client(local)
     client.sync()
-    mark = client.mark
+    token = client.token
     local.backup(_mimei(local))
-    assert local.run(lambda: client.syncing.mark(at(TOP))) == mark
+    assert local.run(lambda: client.syncing.token(at(TOP))) == token
     local.crash()
     client.restarted()
-    assert local.run(lambda: client.syncing.mark(at(TOP))) == mark
-    assert local.run(lambda: client.syncing.mark(at(TOP + "/@1"))) == mark
+    assert local.run(lambda: client.syncing.token(at(TOP))) == token
+    assert local.run(lambda: client.syncing.token(at(TOP + "/@1"))) == token
     tree = Tree(local)
     tree.put(TOP + "/a", b"other")
-    assert local.run(lambda: client.syncing.mark(at(TOP))) != mark
+    assert local.run(lambda: client.syncing.token(at(TOP))) != token
 
 
 def test_hard_links_are_told_at_every_name(local: Local, tree: Tree) -> None:
@@ -206,22 +206,22 @@ def test_an_answer_goes_on_over_changes_and_restarts(local: Local, tree: Tree) -
 def test_what_is_no_mark(local: Local, tree: Tree, tmp_path: FilePath) -> None:
     client = Client(local)
     client.sync()
-    good = client.mark
+    good = client.token
     other = Client(local, top=TOP + "/d")
     other.sync()
     continued = Client(local, page=1)
     continued.ask()
     cut, flipped = good[:-4], good[:-1] + ("A" if good[-1] != "A" else "B")
-    for text in (other.mark, cut, flipped, SCHEME, SCHEME + "%%%", "urn:x", "ü", SCHEME + "A" * (1 << 20)):
-        client.mark = text
+    for text in (other.token, cut, flipped, TOKEN_SCHEME, TOKEN_SCHEME + "%%%", "urn:x", "ü", TOKEN_SCHEME + "A" * (1 << 20)):
+        client.token = text
         assert client.begin() is None, text[:80]
-    client.mark, client.deep = continued.mark, False
+    client.token, client.deep = continued.token, False
     assert client.begin() is None, "it tells all levels"
     foreign = open_local(tmp_path / "foreign")
     try:
         made = Tree(foreign)
         made.mkdir(TOP)
-        stranger = Client(foreign, mark=good)
+        stranger = Client(foreign, token=good)
         assert stranger.begin() is None
     finally:
         foreign.running.close()
@@ -231,10 +231,10 @@ def test_a_mark_whose_maps_are_gone_is_none(local: Local, tree: Tree, monkeypatc
     client = Client(local)
     client.sync()
     tree.put(TOP + "/a", b"changed")
-    mark = client.begin()
-    assert mark is not None
-    assert mark.since is not None
-    get, gone = local.engine.blobs.get, mark.since.root
+    token = client.begin()
+    assert token is not None
+    assert token.since is not None
+    get, gone = local.engine.blobs.get, token.since.root
 
     def without(blob):
         if blob == gone:
@@ -249,7 +249,7 @@ def test_views_have_no_marks(local: Local, tree: Tree) -> None:
     syncing = Client(local).syncing
     for path in ("/", TOP + "/.mimei", TOP + "/@all", TOP + "/@history", TOP + "/a"):
         with pytest.raises(UnsupportedError):
-            local.run(partial(syncing.mark, at(path)))
+            local.run(partial(syncing.token, at(path)))
 
 
 def test_a_mimei_inside_is_told_once_and_not_gone_into(local: Local, tree: Tree) -> None:
@@ -258,9 +258,9 @@ def test_a_mimei_inside_is_told_once_and_not_gone_into(local: Local, tree: Tree)
     client.sync()
     assert (b"still",) in client.known
     assert (b"still", b"s") not in client.known
-    mark = client.begin()
+    token = client.begin()
     rows = local.run(
-        lambda: list(client.syncing.changes(at(TOP), Mark(mark.place, None, mark.until, (), True), properties=False))
+        lambda: list(client.syncing.changes(at(TOP), SyncToken(token.place, None, token.until, (), True), properties=False))
     )
     assert [row.path for row in rows if row.closed] == [(b"still",)]
 
