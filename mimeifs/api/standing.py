@@ -5,7 +5,7 @@ Always true: a page of states begins where the one before ended; a page of chang
 """
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import accumulate, islice
 
 from mimeifs.api import finding, lines
 from mimeifs.api import tree_requests as requests
@@ -16,12 +16,14 @@ from mimeifs.errors import IntegrityError, NotFoundError
 from mimeifs.ids import MimeiId
 from mimeifs.model import resting
 from mimeifs.model.comparing import is_still
+from mimeifs.model.describing import PAGE_BYTES
 from mimeifs.model.entry import Entry, Kind
 from mimeifs.model.inode import Inode
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.node import Node
 from mimeifs.model.past import PastDir, PastLeaf
 from mimeifs.model.path_history import PathHistory
+from mimeifs.model.resource import Facts
 from mimeifs.model.syncing import SyncToken
 from mimeifs.model.versions import VersionInfo
 from mimeifs.model.views import RootDir
@@ -44,7 +46,15 @@ def states(services: Services, request: requests.StatesOf) -> requests.StatesAt:
             yield place, requests.State(line, facts)
 
     found, more = lines.page(rows())
-    return requests.StatesAt(base, inside, tuple(state for _, state in found), found[-1][0] if more else b"")
+    count = _that_fit([state.facts for _, state in found])
+    following = found[count - 1][0] if more or count < len(found) else b""
+    return requests.StatesAt(base, inside, tuple(state for _, state in found[:count]), following)
+
+
+def _that_fit(rows: list[Facts | None]) -> int:
+    """How many rows go into one reply, with their properties; one in any case."""
+    sizes = (0 if facts is None else sum(len(key) + len(value) for key, value in facts.properties.items()) for facts in rows)
+    return max(sum(1 for size in accumulate(sizes) if size <= PAGE_BYTES), min(len(rows), 1))
 
 
 def _history(services: Services) -> PathHistory:
@@ -128,6 +138,7 @@ def _changes(services: Services, request: requests.ChangesSince, begun: SyncToke
         if begun.since is None:
             raise
         return _NOT_KNOWN  # A part of what the token names is not there any more.
-    more = more or len(found) > limit
-    told = tuple(requests.ChangedLine(row.path, row.facts, row.closed) for row in found[:limit])
+    count = min(_that_fit([row.facts for row in found]), limit)
+    more = more or count < len(found)
+    told = tuple(requests.ChangedLine(row.path, row.facts, row.closed) for row in found[:count])
     return requests.ChangesFound(told, services.syncing.reached(begun, told[-1].path if more else None), more)

@@ -12,7 +12,7 @@ from mimeifs.dav.exchange import href
 from mimeifs.dav.interface import Facts, Lock, Path, Standing, Tree
 from mimeifs.dav.reading import content_type
 from mimeifs.dav.xml_in import DAV
-from mimeifs.errors import MimeiError, NotFoundError, UnsupportedError
+from mimeifs.errors import IntegrityError, NotADirError, NotFoundError, UnsupportedError
 from mimeifs.store.content import ContentKind
 
 WIN32 = "{urn:schemas-microsoft-com:}"
@@ -47,7 +47,7 @@ class Context:
         if self._stood is None or self._stood[0] != self.path:
             try:
                 self.stands(self._tree.standing(self.path))
-            except MimeiError:
+            except (NotFoundError, NotADirError, IntegrityError):
                 self.stands(None)
         assert self._stood is not None
         return self._stood[1]

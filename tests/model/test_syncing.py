@@ -162,7 +162,7 @@ def _packed(local: Local) -> int:
     return sum(path.stat().st_size for path in local.home.storage.packs.iterdir())
 
 
-def test_a_mark_is_the_same_for_the_same_content(local: Local, tree: Tree) -> None:
+def test_a_token_is_the_same_for_the_same_content(local: Local, tree: Tree) -> None:
     client = Client(local)
     client.sync()
     token = client.token
@@ -203,7 +203,7 @@ def test_an_answer_goes_on_over_changes_and_restarts(local: Local, tree: Tree) -
     assert client.known == there(local, TOP, deep=True)
 
 
-def test_what_is_no_mark(local: Local, tree: Tree, tmp_path: FilePath) -> None:
+def test_what_is_no_token(local: Local, tree: Tree, tmp_path: FilePath) -> None:
     client = Client(local)
     client.sync()
     good = client.token
@@ -227,7 +227,7 @@ def test_what_is_no_mark(local: Local, tree: Tree, tmp_path: FilePath) -> None:
         foreign.running.close()
 
 
-def test_a_mark_whose_maps_are_gone_is_none(local: Local, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_whose_maps_are_gone_is_none(local: Local, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(local)
     client.sync()
     tree.put(TOP + "/a", b"changed")
@@ -245,7 +245,7 @@ def test_a_mark_whose_maps_are_gone_is_none(local: Local, tree: Tree, monkeypatc
     assert client.begin() is None
 
 
-def test_views_have_no_marks(local: Local, tree: Tree) -> None:
+def test_views_have_no_tokens(local: Local, tree: Tree) -> None:
     syncing = Client(local).syncing
     for path in ("/", TOP + "/.mimei", TOP + "/@all", TOP + "/@history", TOP + "/a"):
         with pytest.raises(UnsupportedError):
