@@ -16,6 +16,8 @@ from mimeifs.api.requesting import Request as Request
 from mimeifs.api.tree_requests import (
     Begin,
     Begun,
+    ChangesFound,
+    ChangesSince,
     CloseReading,
     Commit,
     Copy,
@@ -43,6 +45,12 @@ from mimeifs.api.tree_requests import (
     SpaceFound,
     Stage,
     StagedAs,
+    Standing,
+    StandingOf,
+    StatesAt,
+    StatesOf,
+    SyncTokenIs,
+    SyncTokenOf,
     TakeLock,
     VersionsAt,
     VersionsOf,
@@ -354,6 +362,10 @@ AnyRequest = (
     | FindLocks
     | Space
     | VersionsOf
+    | StatesOf
+    | StandingOf
+    | SyncTokenOf
+    | ChangesSince
 )
 AnyReply = (
     Created
@@ -378,13 +390,17 @@ AnyReply = (
     | LocksFound
     | SpaceFound
     | VersionsAt
+    | StatesAt
+    | Standing
+    | SyncTokenIs
+    | ChangesFound
     | Failure
 )
 
 REQUESTS: tuple[type[Request[msgspec.Struct]], ...] = get_args(AnyRequest)
-READING = (List, ListAll, Info, Log, ListRefs, Settle, Look, Entries, FindLocks, Space, VersionsOf)
+READING = (List, ListAll, Info, Log, ListRefs, Settle, Look, Entries, FindLocks, Space, VersionsOf, StatesOf, StandingOf)
 """Requests that change nothing."""
-PASSING = (*READING, Begin, OpenFile, ReadPart, CloseReading, Stage, WriteStaged, Discard)
+PASSING = (*READING, SyncTokenOf, ChangesSince, Begin, OpenFile, ReadPart, CloseReading, Stage, WriteStaged, Discard)
 """Requests that leave nothing behind which a crash must spare."""
 REPLIES: tuple[type[msgspec.Struct], ...] = get_args(AnyReply)
 

@@ -12,6 +12,7 @@ from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.node import Who
 from mimeifs.model.references import References
 from mimeifs.model.resources import Resources
+from mimeifs.model.syncing import Syncing
 from mimeifs.model.transplant import Transplant
 from mimeifs.model.versions import Versions
 from mimeifs.model.views import Views
@@ -52,6 +53,7 @@ class Services:
     references: References
     transplant: Transplant
     resources: Resources
+    syncing: Syncing
     sessions: Sessions
     begun: list[int]
     """The sessions that this caller began."""
@@ -72,4 +74,5 @@ def services_of(model: Model, who: Who) -> Services:
     live, mimeis, versions = model.live, model.mimeis, model.versions
     references = References(live, mimeis, versions)
     transplant, resources = Transplant(live, mimeis, versions), Resources(mimeis, model.views)
-    return Services(live, mimeis, versions, model.views, references, transplant, resources, Sessions(), [], who)
+    syncing = Syncing(live, resources)
+    return Services(live, mimeis, versions, model.views, references, transplant, resources, syncing, Sessions(), [], who)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from mimeifs.api import standing
 from mimeifs.api import tree_requests as requests
 from mimeifs.api.listing import versions_page
 from mimeifs.api.requesting import Request
@@ -206,6 +207,10 @@ HANDLERS: dict[type[Request[Any]], Callable[[Services, Any], msgspec.Struct]] = 
     requests.CloseReading: close_reading,
     requests.Space: space,
     requests.VersionsOf: versions_of,
+    requests.StatesOf: standing.states,
+    requests.StandingOf: standing.standing,
+    requests.SyncTokenOf: standing.token,
+    requests.ChangesSince: standing.changes,
     requests.Stage: stage,
     requests.WriteStaged: write_staged,
     requests.Discard: discard,

@@ -127,6 +127,16 @@ class VersionLine(msgspec.Struct, frozen=True):
     labels: tuple[str, ...]
     parents: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """How it is named behind an ``@``."""
+        return version_name(self.number, self.fork)
+
+
+def version_name(number: int, fork: str) -> str:
+    """How a version is named behind an ``@``."""
+    return f"{number}~{fork}" if fork else str(number)
+
 
 class VersionsAt(msgspec.Struct, frozen=True, tag="versions-at"):
     """A page of the versions of a MiMei, newest first. Version 5 of what was asked about is at ``base``, ``@5``, ``inside``, if
@@ -144,6 +154,95 @@ class VersionsOf(Request[VersionsAt], frozen=True, tag="versions-of"):
 
     path: Path
     after: bytes = b""
+
+
+class State(msgspec.Struct, frozen=True):
+    """A state of a place, and the version that has it first."""
+
+    version: VersionLine
+    facts: Facts
+
+
+class StatesAt(msgspec.Struct, frozen=True, tag="states-at"):
+    """A page of the distinct states of a place, oldest first; where they are is said as in ``VersionsAt``."""
+
+    base: Path
+    inside: Path
+    states: tuple[State, ...]
+    next: bytes
+
+
+class StatesOf(Request[StatesAt], frozen=True, tag="states-of"):
+    """What a place was, from version to version."""
+
+    path: Path
+    after: bytes = b""
+    properties: bool = False
+
+
+class Standing(msgspec.Struct, frozen=True, tag="standing"):
+    """How a place stands among its states. ``here`` is the version that first has the state which is shown, or on which the
+    present rests; None where no version has the place. ``before`` and ``after`` name those that first have the states around
+    it, "" for none. ``past``: a version is shown; ``same``: the present is known to be still what ``here`` has. ``tracked``: it
+    is a directory of whose changes can be asked."""
+
+    base: Path
+    inside: Path
+    here: VersionLine | None
+    before: str
+    after: str
+    past: bool
+    same: bool
+    tracked: bool
+
+
+class StandingOf(Request[Standing], frozen=True, tag="standing-of"):
+    """How a place stands among its states."""
+
+    path: Path
+
+
+# Changes
+
+
+class SyncTokenIs(msgspec.Struct, frozen=True, tag="sync-token-is"):
+    """What names what a directory holds now."""
+
+    token: str
+
+
+class SyncTokenOf(Request[SyncTokenIs], frozen=True, tag="sync-token-of"):
+    """What a directory holds now, to be asked later what has changed."""
+
+    path: Path
+
+
+class ChangedLine(msgspec.Struct, frozen=True, array_like=True):
+    """A path below a directory: what is there now, None where it went; ``closed`` where it is another MiMei."""
+
+    path: Path
+    facts: Facts | None
+    closed: bool
+
+
+class ChangesFound(msgspec.Struct, frozen=True, tag="changes-found"):
+    """A page of changes, the token to go on from, and whether there is more to tell. Not ``known``: that was no token of this
+    directory, or what it names is not in the store any more."""
+
+    changes: tuple[ChangedLine, ...]
+    token: str
+    more: bool
+    known: bool = True
+
+
+class ChangesSince(Request[ChangesFound], frozen=True, tag="changes-since"):
+    """What changed in a directory since a token ("": everything that is there), in it alone unless ``deep``."""
+
+    path: Path
+    token: str
+    deep: bool
+    limit: int
+    properties: bool = False
 
 
 # Uploads

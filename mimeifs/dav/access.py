@@ -44,6 +44,11 @@ class Gate:
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _checking: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def open(self) -> bool:
+        """Whether one may look without a name."""
+        return self.accounts is None or self.anonymous
+
     def admit(self, headers: Mapping[str, str], address: str, *, secure: bool) -> Visitor:
         """Who asks; raises ``Refusal`` (401, 403, 429)."""
         if self.accounts is None:

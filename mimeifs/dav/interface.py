@@ -7,10 +7,22 @@ matter; URLs, headers and XML are none of it.
 
 from typing import Protocol
 
-from mimeifs.api.tree_requests import VersionsAt
+from mimeifs.api.tree_requests import ChangesFound, Standing, StatesAt, VersionsAt
 from mimeifs.model.resource import Facts, Guard, Lock, Path
 
-__all__ = ["Facts", "Guard", "Lock", "Path", "Reading", "Staged", "Tree", "VersionsAt"]
+__all__ = [
+    "ChangesFound",
+    "Facts",
+    "Guard",
+    "Lock",
+    "Path",
+    "Reading",
+    "Staged",
+    "Standing",
+    "StatesAt",
+    "Tree",
+    "VersionsAt",
+]
 
 
 class Reading(Protocol):
@@ -96,6 +108,18 @@ class Tree(Protocol):
 
     def versions(self, path: Path, after: bytes = b"") -> VersionsAt:
         """A page of the versions of the MiMei that a place is in, and where the place is in each."""
+
+    def standing(self, path: Path) -> Standing:
+        """How a place stands among its states; raises ``NotFoundError`` in no MiMei."""
+
+    def states(self, path: Path, after: bytes = b"", *, properties: bool = False) -> StatesAt:
+        """A page of a place's distinct states, oldest first."""
+
+    def sync_token(self, path: Path) -> str:
+        """What names what a directory holds now; raises ``UnsupportedError``."""
+
+    def changes(self, path: Path, token: str, *, deep: bool, limit: int, properties: bool = False) -> ChangesFound:
+        """A page of what changed in a directory since a token; raises ``UnsupportedError``."""
 
     def space(self) -> tuple[int, int]:
         """Bytes used and bytes available."""

@@ -14,7 +14,19 @@ from uuid import uuid4
 from msgspec import structs
 
 from mimeifs.dav.dates import SECOND
-from mimeifs.dav.interface import Facts, Guard, Lock, Path, Reading, Staged, Tree, VersionsAt
+from mimeifs.dav.interface import (
+    ChangesFound,
+    Facts,
+    Guard,
+    Lock,
+    Path,
+    Reading,
+    Staged,
+    Standing,
+    StatesAt,
+    Tree,
+    VersionsAt,
+)
 from mimeifs.errors import LockHeldError, MimeiError, NotFoundError, TooLargeError
 
 MAX_BYTES = 16 << 20
@@ -229,6 +241,22 @@ class LitterTree:
     def versions(self, path: Path, after: bytes = b"") -> VersionsAt:
         """See ``Tree``."""
         return self._tree.versions(path, after)
+
+    def standing(self, path: Path) -> Standing:
+        """See ``Tree``."""
+        return self._tree.standing(path)
+
+    def states(self, path: Path, after: bytes = b"", *, properties: bool = False) -> StatesAt:
+        """See ``Tree``."""
+        return self._tree.states(path, after, properties=properties)
+
+    def sync_token(self, path: Path) -> str:
+        """See ``Tree``."""
+        return self._tree.sync_token(path)
+
+    def changes(self, path: Path, token: str, *, deep: bool, limit: int, properties: bool = False) -> ChangesFound:
+        """See ``Tree``."""
+        return self._tree.changes(path, token, deep=deep, limit=limit, properties=properties)
 
     def space(self) -> tuple[int, int]:
         """See ``Tree``."""

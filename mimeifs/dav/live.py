@@ -9,9 +9,11 @@ from xml.sax.saxutils import escape
 
 from mimeifs.dav import conditions, dates
 from mimeifs.dav.exchange import href
-from mimeifs.dav.interface import Facts, Lock, Path, Tree
+from mimeifs.dav.interface import Facts, Lock, Path, Standing, Tree
 from mimeifs.dav.reading import content_type
 from mimeifs.dav.xml_in import DAV
+from mimeifs.errors import IntegrityError, NotADirError, NotFoundError, UnsupportedError
+from mimeifs.store.content import ContentKind
 
 WIN32 = "{urn:schemas-microsoft-com:}"
 SUPPORTED_LOCK = "".join(
@@ -27,6 +29,7 @@ class Context:
         self._tree = tree
         self._now_ns = now_ns
         self._space: tuple[int, int] | None = None
+        self._stood: tuple[Path, Standing | None] | None = None
         self.path: Path = ()
 
     def locks(self) -> str:
@@ -38,6 +41,27 @@ class Context:
         if self._space is None:
             self._space = self._tree.space()
         return self._space
+
+    def standing(self) -> Standing | None:
+        """How the resource at hand stands among its versions; None where there are none."""
+        if self._stood is None or self._stood[0] != self.path:
+            try:
+                self.stands(self._tree.standing(self.path))
+            except (NotFoundError, NotADirError, IntegrityError):
+                self.stands(None)
+        assert self._stood is not None
+        return self._stood[1]
+
+    def stands(self, standing: Standing | None) -> None:
+        """It is known how the resource at hand stands."""
+        self._stood = self.path, standing
+
+    def sync_token(self) -> str | None:
+        """What names what the collection at hand holds; None where nothing does."""
+        try:
+            return self._tree.sync_token(self.path)
+        except (NotFoundError, UnsupportedError):
+            return None
 
 
 Value = Callable[[Facts, Context], str | None]
@@ -84,15 +108,26 @@ def kept_checksum(checksum: str, etag: str) -> bytes:
 
 
 def _checksums(facts: Facts, _: Context) -> str | None:
-    """The digest that was kept, if the file is still what it is of. Nothing is computed in a listing."""
+    """The digest that was kept, if the file is still what it is of, else the one that names its bytes. Nothing is computed."""
     kept = facts.properties.get(CHECKSUMS, b"").decode()
     _before, found, rest = kept.partition(f' of="{escape(facts.etag)}"><checksum>')
-    return f"<x:checksum>{rest.partition('<')[0]}</x:checksum>" if found else None
+    if found:
+        return f"<x:checksum>{rest.partition('<')[0]}</x:checksum>"
+    content = facts.content
+    if content is None or content.kind is not ContentKind.BLOB:
+        return None
+    return f"<x:checksum>BLAKE3:{content.digest.hex()}</x:checksum>"
 
+
+DISPLAY_NAME = DAV + "displayname"
+LAST_ACCESS = WIN32 + "Win32LastAccessTime"
+ATTRIBUTES = WIN32 + "Win32FileAttributes"
+KEPT = frozenset((DISPLAY_NAME, LAST_ACCESS, ATTRIBUTES))
+"""Properties that have a value of their own and keep, among the dead ones, another that was set."""
 
 LIVE: dict[str, Value] = {
     DAV + "creationdate": lambda facts, _: dates.created(facts.birth_ns),
-    DAV + "displayname": _display_name,
+    DISPLAY_NAME: _display_name,
     DAV + "getcontentlength": _length,
     DAV + "getcontenttype": _type,
     DAV + "getetag": lambda facts, _: text(conditions.quoted(facts.etag)),
@@ -106,8 +141,8 @@ LIVE: dict[str, Value] = {
     CHECKSUMS: _checksums,
     WIN32 + "Win32CreationTime": partial(_win32, lambda facts: facts.birth_ns),
     WIN32 + "Win32LastModifiedTime": partial(_win32, lambda facts: facts.mtime_ns),
-    WIN32 + "Win32LastAccessTime": partial(_win32, lambda facts: facts.mtime_ns),
-    WIN32 + "Win32FileAttributes": lambda facts, _: "00000010" if facts.kind == "dir" else "00000020",
+    LAST_ACCESS: partial(_win32, lambda facts: facts.mtime_ns),
+    ATTRIBUTES: lambda facts, _: "00000010" if facts.kind == "dir" else "00000020",
 }
 
 ALL = tuple(
@@ -116,7 +151,7 @@ ALL = tuple(
 """What everybody gets who asks for all. The display name is the last name of the address and quotas are asked for by name
 (RFC 4331, 3); the two about locks go with a single resource only, so that rows of a listing stay short."""
 
-ALL_OF_ONE = (*ALL, DAV + "displayname", DAV + "supportedlock", DAV + "lockdiscovery")
+ALL_OF_ONE = (*ALL, DISPLAY_NAME, DAV + "supportedlock", DAV + "lockdiscovery")
 
 
 def lock_discovery(locks: list[Lock], now_ns: int) -> str:

@@ -9,6 +9,8 @@ from mimeifs.dav.exchange import Exchange, href
 from mimeifs.dav.interface import Facts, Guard, Path
 from mimeifs.dav.naming import find
 from mimeifs.dav.status import Refusal
+from mimeifs.errors import NotFoundError, UnsupportedError
+from mimeifs.model.resource import TOKEN_SCHEME
 
 
 def wishes(exchange: Exchange) -> conditions.Wishes:
@@ -38,6 +40,7 @@ def judge_if(exchange: Exchange, path: Path) -> tuple[str, ...]:
     if header is None:
         return ()
     lists = if_header.parse(header)
+    asks_for_token = TOKEN_SCHEME in header
 
     def look(resource: str | None) -> if_header.State:
         try:
@@ -48,11 +51,21 @@ def judge_if(exchange: Exchange, path: Path) -> tuple[str, ...]:
             return if_header.State(None, frozenset())
         at, facts = find(exchange.tree, place)
         held = frozenset(lock.token for lock in exchange.tree.locks(at))
+        if asks_for_token and facts is not None and facts.kind == "dir":
+            held |= _sync_token(exchange, at)
         return if_header.State(None if facts is None else facts.etag, held)
 
     if not if_header.holds(lists, look):
         raise Refusal(412, "none of the lists in the If header holds")
     return if_header.tokens(lists)
+
+
+def _sync_token(exchange: Exchange, path: Path) -> frozenset[str]:
+    """The sync-token of a collection, a state token like those of locks (RFC 6578, section 5)."""
+    try:
+        return frozenset((exchange.tree.sync_token(path),))
+    except (NotFoundError, UnsupportedError):
+        return frozenset()
 
 
 def check_locks(exchange: Exchange, path: Path, submitted: Guard) -> None:

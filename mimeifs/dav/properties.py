@@ -1,17 +1,20 @@
 """PROPFIND and PROPPATCH (RFC 4918, sections 9.1 and 9.2): asking for properties, and setting them."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterable, Iterator
 from time import time_ns
+from typing import Protocol
 
 from mimeifs.dav import dates, live, multistatus, naming, preconditions, xml_in
 from mimeifs.dav.exchange import Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path
-from mimeifs.dav.live import CHECKSUMS, LIVE, WIN32, Context
+from mimeifs.dav.live import ATTRIBUTES, CHECKSUMS, KEPT, LAST_ACCESS, WIN32, Context, Value
 from mimeifs.dav.multistatus import element, empty_element, row
 from mimeifs.dav.reading import missing
 from mimeifs.dav.readonly import refuse_unless_writable
 from mimeifs.dav.small_headers import Depth, depth
 from mimeifs.dav.status import Refusal
+from mimeifs.dav.versioned import SUPPORTED, VERSIONED, supported
 from mimeifs.dav.xml_in import DAV, Change, Propfind
 
 PAGE = 500
@@ -22,10 +25,18 @@ _TIMES = {
     DAV + "creationdate": "birth_ns",
     WIN32 + "Win32CreationTime": "birth_ns",
 }
-_TAKEN = (WIN32 + "Win32LastAccessTime", WIN32 + "Win32FileAttributes")
-"""What Windows sets with every copy: taken, and not kept, because a copy that is refused is worse."""
+PROTECTED = "cannot-modify-protected-property"
+_DIRECTORY = 0x10
+_ATTRIBUTES = re.compile(r"[0-9A-Fa-f]{1,8}\Z")
+LIVE: dict[str, Value] = {**live.LIVE, **VERSIONED}
+LIVE[SUPPORTED] = supported(LIVE)
+"""Every live property there is."""
 
-Writer = Callable[[Facts, Path], str]
+
+class Writer(Protocol):
+    """Writes the row of a resource; ``more`` is XML of further properties that it has."""
+
+    def __call__(self, facts: Facts, path: Path, more: str = "") -> str: ...
 
 
 def propfind(exchange: Exchange) -> Answer:
@@ -34,32 +45,42 @@ def propfind(exchange: Exchange) -> Answer:
     if wanted is Depth.INFINITY:
         raise Refusal(403, "ask collection by collection: Depth is 0 or 1 here", "propfind-finite-depth")
     asked = xml_in.propfind(exchange.body.whole(xml_in.MAX_BODY))
-    if len(asked.names or ()) > MAX_NAMES:
-        raise Refusal(413, f"a propfind names at most {MAX_NAMES} properties")
-    dead = _needs_dead(asked)
+    check_names(len(asked.names or ()))
+    dead = needs_dead(asked)
     path, facts = naming.find(exchange.tree, exchange.path, properties=dead)
     if facts is None:
         raise missing(exchange.path)
     path, facts = naming.followed(exchange.tree, path, facts)
     preconditions.judge_if(exchange, path)
-    brief = exchange.header("brief") == "t" or "return=minimal" in (exchange.header("prefer") or "")
-    rows = _rows(exchange, asked, path, facts, dead, wanted, brief)
+    rows = _rows(exchange, asked, path, facts, dead, wanted, is_brief(exchange))
     headers = [("Content-Type", multistatus.CONTENT_TYPE), ("Cache-Control", "no-cache")]
     return Answer(207, headers, multistatus.document(rows))
 
 
-def _needs_dead(asked: Propfind) -> bool:
-    return asked.names is None or any(name not in LIVE or name == CHECKSUMS for name in asked.names)
+def check_names(count: int) -> None:
+    """Raise ``Refusal`` (413) where too many properties are named."""
+    if count > MAX_NAMES:
+        raise Refusal(413, f"a request names at most {MAX_NAMES} properties")
+
+
+def is_brief(exchange: Exchange) -> bool:
+    """Whether the client does not want to hear which properties are not there."""
+    return exchange.header("brief") == "t" or "return=minimal" in (exchange.header("prefer") or "")
+
+
+def needs_dead(asked: Propfind) -> bool:
+    """Whether dead properties are wished for."""
+    return asked.names is None or any(name not in LIVE or name == CHECKSUMS or name in KEPT for name in asked.names)
 
 
 def _rows(
     exchange: Exchange, asked: Propfind, path: Path, facts: Facts, dead: bool, wanted: Depth, brief: bool
 ) -> Iterator[str]:
     context = Context(exchange.tree, time_ns())
-    yield _writer(asked, live.ALL_OF_ONE, context, brief)(facts, path)
+    yield writer(asked, live.ALL_OF_ONE, context, brief)(facts, path)
     if wanted is Depth.ZERO or facts.kind != "dir":
         return
-    write = _writer(asked, live.ALL, context, brief)
+    write = writer(asked, live.ALL, context, brief)
     after = b""
     while True:
         page, after = exchange.tree.entries(path, after, PAGE, properties=dead)
@@ -71,28 +92,30 @@ def _rows(
             return
 
 
-def _writer(asked: Propfind, everything: tuple[str, ...], context: Context, brief: bool) -> Writer:
+def writer(asked: Propfind, everything: tuple[str, ...], context: Context, brief: bool) -> Writer:
     """How one row is written, decided once for all."""
     names = asked.names if asked.names is not None else tuple(dict.fromkeys((*everything, *asked.include)))
     values = [(name, LIVE.get(name)) for name in names]
     complete = asked.names is None
 
-    def write(facts: Facts, path: Path) -> str:
+    def write(facts: Facts, path: Path, more: str = "") -> str:
         context.path = path
-        found: list[str] = []
+        found = [more]
         absent: list[str] = []
         for name, value in values:
-            inside = value(facts, context) if value is not None else None
-            if inside is not None:
-                found.append(empty_element(name) if asked.names_only else element(name, inside))
-            elif value is None and name in facts.properties:
-                found.append(facts.properties[name].decode())
-            elif not complete and not brief:
+            kept = facts.properties.get(name) if value is None or name in KEPT else None
+            inside = value(facts, context) if value is not None and kept is None else None
+            if inside is None and kept is None:
                 absent.append(empty_element(name))
+            elif asked.names_only:
+                found.append(empty_element(name))
+            else:
+                found.append(kept.decode() if kept is not None else element(name, inside or ""))
         if complete:
-            for name, xml in facts.properties.items():
-                if name not in LIVE:
-                    found.append(empty_element(name) if asked.names_only else xml.decode())
+            others = (name for name in facts.properties if name not in names and (name not in LIVE or name in KEPT))
+            found += [empty_element(name) if asked.names_only else facts.properties[name].decode() for name in others]
+        if complete or brief:
+            absent.clear()
         return row(href(path, is_dir=facts.kind == "dir"), ((200, "".join(found)), (404, "".join(absent))))
 
     return write
@@ -109,28 +132,48 @@ def proppatch(exchange: Exchange) -> Answer:
     preconditions.check_locks(exchange, path, guard)
     dead: dict[str, bytes | None] = {}
     times: dict[str, int] = {}
-    refused = {change.name for change in changes if not _sorted(change, dead, times)}
+    refused = {change.name: status for change in changes if (status := _sorted(change, facts, dead, times)) is not None}
     if not refused:
         exchange.tree.patch(path, guard, properties=dead, **times)
     names = dict.fromkeys(change.name for change in changes)
-    groups = [
-        (424 if refused else 200, "".join(empty_element(name) for name in names if name not in refused)),
-        (403, "".join(empty_element(name) for name in names if name in refused)),
-    ]
-    body = multistatus.document([row(href(path, is_dir=facts.kind == "dir"), groups)])
+    groups = [(424 if refused else 200, _elements(name for name in names if name not in refused))]
+    groups += [(status, _elements(name for name in names if refused.get(name) == status)) for status in (403, 409)]
+    body = multistatus.document([row(href(path, is_dir=facts.kind == "dir"), groups, {403: PROTECTED})])
     return Answer(207, [("Content-Type", multistatus.CONTENT_TYPE)], b"".join(body))
 
 
-def _sorted(change: Change, dead: dict[str, bytes | None], times: dict[str, int]) -> bool:
-    """Put a change where it belongs; False for what nobody may set."""
-    if change.name in _TAKEN:
-        return True
+def _elements(names: Iterable[str]) -> str:
+    return "".join(map(empty_element, names))
+
+
+def _sorted(change: Change, facts: Facts, dead: dict[str, bytes | None], times: dict[str, int]) -> int | None:
+    """Put a change where it belongs; the status where that cannot be (RFC 4918, 9.2.1): 403 for what nobody may set, 409 for a
+    value that makes no sense."""
     if change.name in _TIMES:
         when = dates.parse_loosely(change.text) if change.xml is not None else None
-        if when is not None:
-            times[_TIMES[change.name]] = when
-        return when is not None
-    if change.name in LIVE:
-        return False
-    dead[change.name] = change.xml
-    return True
+        if when is None:
+            return 403 if change.xml is None else 409
+        times[_TIMES[change.name]] = when
+        return None
+    if change.name in LIVE and change.name not in KEPT:
+        return 403
+    xml = change.xml
+    if xml is not None:
+        xml = _as_kept(change, facts)
+        if xml is None:
+            return 409
+    dead[change.name] = xml
+    return None
+
+
+def _as_kept(change: Change, facts: Facts) -> bytes | None:
+    """What is kept of a property: what was sent; of those of Windows what they mean; None where that is nothing."""
+    if change.name == LAST_ACCESS:
+        when = dates.parse_loosely(change.text)
+        return None if when is None else element(change.name, dates.modified(when)).encode()
+    if change.name == ATTRIBUTES:
+        if not _ATTRIBUTES.match(change.text.strip()):
+            return None
+        bits = int(change.text, 16) & ~_DIRECTORY | (_DIRECTORY if facts.kind == "dir" else 0)
+        return element(change.name, f"{bits:08x}").encode()
+    return change.xml

@@ -4,7 +4,7 @@ from mimeifs.dav.interface import Facts
 from mimeifs.dav.status import Refusal
 
 _READ = "OPTIONS, GET, HEAD, PROPFIND, REPORT, COPY"
-_CHANGE = "PROPPATCH, MOVE, DELETE, LOCK, UNLOCK"
+_CHANGE = "PROPPATCH, MOVE, DELETE, LOCK, UNLOCK, VERSION-CONTROL"
 
 
 def allowed(facts: Facts | None) -> str:

@@ -15,7 +15,20 @@ from wsgidav.error_printer import ErrorPrinter
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
-from mimeifs.dav import access_log, locking, moving, naming, options, pages, paths, properties, reading, uploading
+from mimeifs.dav import (
+    access_log,
+    locking,
+    moving,
+    naming,
+    options,
+    pages,
+    paths,
+    properties,
+    reading,
+    reports,
+    uploading,
+    versioning,
+)
 from mimeifs.dav.access import Gate
 from mimeifs.dav.exchange import Answer, Exchange, Visitor
 from mimeifs.dav.interface import Tree
@@ -60,6 +73,8 @@ METHODS: dict[str, Handler] = {
     "MOVE": moving.move,
     "LOCK": locking.lock,
     "UNLOCK": locking.unlock,
+    "REPORT": reports.report,
+    "VERSION-CONTROL": versioning.version_control,
 }
 READING = {"OPTIONS", "GET", "HEAD", "PROPFIND", "REPORT"}
 
@@ -108,8 +123,11 @@ class Surface:
         target, _, query = environ["mimeifs.target"].partition("?")
         raw = paths.below(PREFIX, target)
         hosts = self._site.origins.admit(method, headers, environ["wsgi.url_scheme"])
-        if method == "OPTIONS" and (raw is None or "authorization" not in headers):
-            return options.of_server() if raw is None else self._preflight(headers)
+        if method == "OPTIONS" and raw is None:
+            return options.of_server()
+        unknown = "authorization" not in headers
+        if method == "OPTIONS" and unknown and ("access-control-request-method" in headers or not self._site.gate.open):
+            return self._preflight(headers)
         if raw is None:
             home = target in ("", "/") and method in ("GET", "HEAD")
             return Answer(302, [("Location", PREFIX + "/")]) if home else None
@@ -123,7 +141,7 @@ class Surface:
         return _carried_out(exchange, visitor)
 
     def _preflight(self, headers: dict[str, str]) -> Answer:
-        """OPTIONS without a login: only what everybody may know."""
+        """OPTIONS without the login that is asked for, or of another site's page: only what everybody may know."""
         every = ", ".join(METHODS)
         return Answer(200, [*options.HEADERS, ("Allow", every), *self._site.origins.preflight(headers, every)])
 
@@ -132,7 +150,8 @@ def _carried_out(exchange: Exchange, visitor: Visitor) -> Answer:
     handler = METHODS.get(exchange.method)
     if handler is None:
         facts = exchange.tree.look(exchange.path)
-        raise Refusal(405, f"{exchange.method} is nothing that can be done here", headers=(("Allow", allowed(facts)),))
+        why = versioning.WHY_NOT.get(exchange.method, f"{exchange.method} is nothing that can be done here")
+        raise Refusal(405, why, headers=(("Allow", allowed(facts)),))
     if exchange.method not in READING and not visitor.may_write:
         raise Refusal(403, "without a login one can only look")
     return handler(exchange)

@@ -47,7 +47,7 @@ class Timeline:
 
 def name_of(line: VersionLine) -> bytes:
     """The name of a version among the others."""
-    return f"@{line.number}{f'~{line.fork}' if line.fork else ''}".encode()
+    return b"@" + line.name.encode()
 
 
 def find(tree: Tree, path: Path) -> Timeline | None:

@@ -156,6 +156,22 @@ class NodeTree:
         """A page of the versions of the MiMei that a place is in, and where the place is in each of them."""
         return self.call(requests.VersionsOf(path, after))
 
+    def standing(self, path: Path) -> requests.Standing:
+        """How a place stands among its states; raises ``NotFoundError`` in no MiMei."""
+        return self.call(requests.StandingOf(path))
+
+    def states(self, path: Path, after: bytes = b"", *, properties: bool = False) -> requests.StatesAt:
+        """A page of a place's distinct states, oldest first."""
+        return self.call(requests.StatesOf(path, after, properties))
+
+    def sync_token(self, path: Path) -> str:
+        """What names what a directory holds now; raises ``UnsupportedError``."""
+        return self.call(requests.SyncTokenOf(path)).token
+
+    def changes(self, path: Path, token: str, *, deep: bool, limit: int, properties: bool = False) -> requests.ChangesFound:
+        """A page of what changed in a directory since a token; raises ``UnsupportedError``."""
+        return self.call(requests.ChangesSince(path, token, deep, limit, properties))
+
     # Changing
 
     def stage(self, size: int | None) -> "Staged":

@@ -48,7 +48,7 @@ def propfind(body: bytes) -> Propfind:
     """Of a PROPFIND; no body asks for everything (RFC 4918, 9.1)."""
     if not body.strip():
         return Propfind()
-    root = _parse(body, "propfind")
+    root = parse(body, "propfind")
     kinds = [child for child in root if child.tag in (DAV + "allprop", DAV + "propname", DAV + "prop")]
     if len(kinds) != 1:
         raise Refusal(400, "a propfind asks for exactly one of allprop, propname and prop")
@@ -64,7 +64,7 @@ def propfind(body: bytes) -> Propfind:
 def proppatch(body: bytes) -> tuple[Change, ...]:
     """Of a PROPPATCH, in the order in which it is to be done."""
     found: list[Change] = []
-    for step in _parse(body, "propertyupdate"):
+    for step in parse(body, "propertyupdate"):
         if step.tag not in (DAV + "set", DAV + "remove"):
             continue
         for prop in step.findall(DAV + "prop"):
@@ -91,7 +91,7 @@ def _change(child: ET.Element, language: str | None, *, removing: bool) -> Chang
 
 def lockinfo(body: bytes) -> Lockinfo:
     """Of a LOCK that makes a new lock."""
-    root = _parse(body, "lockinfo")
+    root = parse(body, "lockinfo")
     scope, kind, owner = (root.find(DAV + part) for part in ("lockscope", "locktype", "owner"))
     if scope is None or len(scope) != 1 or scope[0].tag not in (DAV + "exclusive", DAV + "shared"):
         raise Refusal(400, "a lock is exclusive or shared: its lockscope must say which")
@@ -113,14 +113,20 @@ def property_name(tag: str) -> str:
 
 def root_name(body: bytes) -> str:
     """The tag of a document's root; raises ``Refusal`` (400)."""
-    return _Tree().parse(body).tag
+    return parse_any(body).tag
 
 
-def _parse(body: bytes, root: str) -> ET.Element:
-    found = _Tree().parse(body)
+def parse(body: bytes, root: str) -> ET.Element:
+    """The root of a body, which has that name in ``DAV:``; raises ``Refusal`` (400, 413)."""
+    found = parse_any(body)
     if found.tag != DAV + root:
         raise Refusal(400, f"the body must be a {root} of the namespace DAV:")
     return found
+
+
+def parse_any(body: bytes) -> ET.Element:
+    """The root of a body, whatever it is; raises ``Refusal`` (400, 413)."""
+    return _Tree().parse(body)
 
 
 class _Tree:

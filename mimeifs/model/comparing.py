@@ -191,6 +191,15 @@ def _place(inode: Inode) -> Place:
     return Place(entry, inode)
 
 
+def is_still(inode: Inode, entry: Entry) -> bool:
+    """Whether an inode of the present, a directory at rest, is known to be what a version's entry says; hard links below a
+    directory may have changed, so that one with any is not."""
+    now = _place(inode).entry
+    if now.kind is not entry.kind or _aspects(entry, now):
+        return False
+    return not isinstance(inode, LiveDir) or (inode.base == entry.root and not inode.totals.links)
+
+
 def compare(left: Side, right: Side) -> Iterator[Difference]:
     """Every path on which two sides differ."""
     changed = None if isinstance(right, LiveSide) else _changed_links(left, right)

@@ -178,6 +178,10 @@ class Live:
         digest = blake3(parent.to_bytes(8, "big") + name, key=self._key).digest(length=8)
         return (int.from_bytes(digest, "big") & LIVE_MASK) or 2
 
+    def keyed(self, data: bytes) -> bytes:
+        """A keyed hash of what nobody else may be able to make up; what it is for stands in front."""
+        return blake3(data, key=self._key).digest()
+
     def known_ino(self, parent: int, name: bytes) -> int:
         """The inode number of an existing name."""
         row = self.small_row(Table.INODES, U64.pack(parent) + name)

@@ -6,10 +6,11 @@ at as well, so the answer is that of looking at every version, in less time. A h
 Always true: states come oldest first; neighbours differ. ``Cold`` may come from any call, with nothing changed.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
-from mimeifs.ids import BlobId, MimeiId
+from mimeifs.ids import BlobId, MimeiId, RecordId
 from mimeifs.model import path_index
 from mimeifs.model.comparing import resolved, split_path
 from mimeifs.model.entry import Entry, Kind, TreeRoot, decode, decode_tree
@@ -18,6 +19,9 @@ from mimeifs.model.versions import VersionInfo, Versions
 from mimeifs.store import prolly
 from mimeifs.store.interfaces import BlobSource
 
+STRIDE = 64
+"""How many versions that follow each other are looked up at once, on the way back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -25,6 +29,16 @@ class Moment:
 
     version: VersionInfo
     entry: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A state of a path, with the version that has it first, and the versions that first have the states before and after it,
+    where the path was there."""
+
+    here: Moment
+    before: VersionInfo | None
+    after: VersionInfo | None
 
 
 class PathHistory:
@@ -36,45 +50,104 @@ class PathHistory:
 
     def moments(self, mimei: MimeiId, path: bytes) -> list[Moment]:
         """The distinct states of a path, oldest first, each with the version that has it first."""
-        names = split_path(path)
-        versions, links = self._versions_of(mimei, path_index.digests_of(names) if names else []), set[int]()
-        found = list(_distinct(_Steps(self._live.blobs, names, links), versions))
-        if not links:
-            return found
-        more = self._versions_of(mimei, list(map(path_index.linked, links)))
-        together = _ascending({*versions, *more})
-        return list(_distinct(_Steps(self._live.blobs, names, links), together))
+        return list(self.onward(mimei, path, 0))
+
+    def onward(self, mimei: MimeiId, path: bytes, number: int) -> Iterator[Moment]:
+        """Those from version ``number`` on, which is one that has a state first, or 0."""
+        names, links = split_path(path), set[int]()
+        steps = _Steps(self._live.blobs, names, links)
+        # The first may be known by the changes of an inode alone, so that it has to be named.
+        waiting = [(number, number), *self._ranges(mimei, path_index.digests_of(names) if names else [])]
+        heapify(waiting)
+        followed, shown, done = 0, None, number - 1
+        while waiting:
+            first, last = heappop(waiting)
+            for version in self._versions.between(mimei, max(first, done + 1), last):
+                if len(links) > followed and version.number > done:
+                    heappush(waiting, (version.number, last))
+                    break
+                done = version.number
+                entry = steps.entry(version.root)
+                if entry != shown:
+                    shown = entry
+                    yield Moment(version, entry)
+            if len(links) > followed:  # From here on the name is a hard link's: whatever changes the inode counts too.
+                followed = len(links)
+                for more in self._ranges(mimei, list(map(path_index.linked, links))):
+                    heappush(waiting, more)
 
     def newest(self, mimei: MimeiId, path: bytes, wanted: Callable[[Entry], bool]) -> Entry | None:
         """The newest entry of a path that is wanted."""
         names = split_path(path)
         steps = _Steps(self._live.blobs, names, set())
-        for version in reversed(self._versions_of(mimei, path_index.digests_of(names) if names else [])):
+        for version in self._back(mimei, names, None):
             entry = steps.entry(version.root)
             if entry is not None and wanted(entry):
                 return entry
         return None
 
-    def _versions_of(self, mimei: MimeiId, digests: list[bytes]) -> list[VersionInfo]:
-        """Versions that may have changed what the digests stand for, oldest first; all of them where there is no digest."""
+    def standing(self, mimei: MimeiId, path: bytes, version: VersionInfo | None) -> Standing | None:
+        """The state that a path has in a version, or (None) the newest in which it is there; None where it is not."""
+        backward = self._backward(mimei, split_path(path), version)
+        here = next(backward, None)
+        while version is None and here is not None and here.entry is None:
+            here = next(backward, None)
+        if here is None or here.entry is None:
+            return None
+        before = next((each.version for each in backward if each.entry is not None), None)
+        later = (each for each in self.onward(mimei, path, here.version.number) if _place(each.version) > _place(here.version))
+        after = None if version is None else next((each.version for each in later if each.entry is not None), None)
+        return Standing(here, before, after)
+
+    def _backward(self, mimei: MimeiId, names: list[bytes], version: VersionInfo | None) -> Iterator[Moment]:
+        """The distinct states of a path, newest first, from that of a version on."""
+        links = set[int]()
+        steps = _Steps(self._live.blobs, names, links)
+        found: Moment | None = None
+        told: VersionInfo | None = None
+        for each in self._back(mimei, names, version):
+            moment = Moment(each, steps.entry(each.root))
+            if links:  # What changed the inode is known only from where the name became a hard link.
+                known = reversed(self.moments(mimei, b"/".join(names)))
+                yield from (past for past in known if not _is_after(past.version, version) and _is_after(told, past.version))
+                return
+            if found is not None and moment.entry != found.entry:
+                yield found
+                told = found.version
+            found = moment
+        if found is not None:
+            yield found
+
+    def _back(self, mimei: MimeiId, names: list[bytes], version: VersionInfo | None) -> Iterator[VersionInfo]:
+        """Versions that may have changed a path, newest first, from ``version`` on."""
+        newest = version or self._versions.last(mimei)
+        if newest is None:
+            return
+        done = newest.number + 1
+        for first, last in sorted(self._ranges(mimei, path_index.digests_of(names) if names else []), reverse=True):
+            high = min(last, done - 1)
+            while high >= first:
+                low = max(first, high - STRIDE + 1)
+                for each in reversed(list(self._versions.between(mimei, low, high))):
+                    if not _is_after(each, version):
+                        yield each
+                done, high = low, low - 1
+
+    def _ranges(self, mimei: MimeiId, digests: list[bytes]) -> list[tuple[int, int]]:
+        """Numbers, first and last, of versions that may have changed what the digests stand for; all where there is none."""
         if not digests:
-            return _ascending(self._versions.newest_first(mimei))
+            return [(0, path_index.MAX_NUMBER)]
         found = path_index.find(self._live.database, mimei, digests)
-        ranges = [*found.gaps, *((number, number) for number in found.numbers)]
-        return _ascending(version for first, last in ranges for version in self._versions.between(mimei, first, last))
+        return [*found.gaps, *((number, number) for number in found.numbers)]
 
 
-def _ascending(versions: Iterable[VersionInfo]) -> list[VersionInfo]:
-    return sorted(versions, key=lambda version: (version.number, version.record))
+def _place(version: VersionInfo) -> tuple[int, RecordId]:
+    return version.number, version.record
 
 
-def _distinct(steps: "_Steps", versions: list[VersionInfo]) -> Iterator[Moment]:
-    shown: Entry | None = None
-    for version in versions:
-        entry = steps.entry(version.root)
-        if entry != shown:
-            shown = entry
-            yield Moment(version, entry)
+def _is_after(version: VersionInfo | None, other: VersionInfo | None) -> bool:
+    """Whether one comes after the other; None is behind all."""
+    return other is not None and (version is None or _place(version) > _place(other))
 
 
 class _Steps:

@@ -17,7 +17,7 @@ import msgspec
 
 from mimeifs.errors import ConflictError, ForbiddenError, TooLargeError
 from mimeifs.ids import BlobId
-from mimeifs.model import state
+from mimeifs.model import resting
 from mimeifs.model.entry import Entry, Kind, Link, TreeRoot, View
 from mimeifs.model.grafting import Graft, linked_rows, plan_of
 from mimeifs.model.inode import Inode
@@ -27,15 +27,12 @@ from mimeifs.model.live_file import LiveFile
 from mimeifs.model.live_moves import arrived, existing, settle
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.node import Node, Who
-from mimeifs.model.orders import CallKind, FoldRequest, Taken
 from mimeifs.model.past import PastDir, PastLeaf
 from mimeifs.model.readings import clone_ops, copy_of
 from mimeifs.model.retiring import Leaving
 from mimeifs.model.transplant import linked_ops
-from mimeifs.model.versions import Later
 from mimeifs.model.views import MimeiDir, RootDir
-from mimeifs.store import operations, prolly
-from mimeifs.store.database import Table
+from mimeifs.store import prolly
 from mimeifs.store.overlay import Totals
 
 T = TypeVar("T")
@@ -209,37 +206,11 @@ class Relocating:
 
     def _directory(self, directory: LiveDir, folded: Folded, again: Callable[[Folded], T]) -> Stock:
         tree = directory.tree
-        directory.refresh()
-        links = directory.totals.links
-        settled = not tree.dirty and tree.cut_at < self._live.position
-        if settled or _quiet(directory, folded) or not (directory.number or links):
-            return Stock(_resting(directory), self._links(tree), tree.nests)
+        if resting.settled(directory) or (folded.directory is directory and resting.quiet_since(directory, folded.at)):
+            return Stock(_resting(directory), resting.links_of(tree), tree.nests)
         if not folded.rounds:
             raise ConflictError("files in it are being written without a pause: stop the program that does, and try again")
-        self._fold(directory, folded.rounds, again)
-        raise RuntimeError("folding is always later")
-
-    def _fold(self, directory: LiveDir, rounds: int, again: Callable[[Folded], T]) -> None:
-        """Have the keeper make the maps of what is below a directory."""
-        tree, live = directory.tree, self._live
-        live.watched = True
-        directory.stirred = directory.stirred or live.journal.position
-        request = FoldRequest(tree.number, tree.mimei, directory.number)
-        at = live.append(operations.call(CallKind.FOLD, state.encode(request)))
-        tree.cut_at = at
-        directory.handles += 1  # It stays in memory, to hear of changes below.
-
-        def proceed(taken: Taken | None) -> T:
-            directory.handles -= 1
-            if taken is not None and taken.error:
-                raise ConflictError(f"its maps could not be made: {taken.error}")
-            return again(Folded(directory, at, rounds - 1))
-
-        raise Later(at, proceed)
-
-    def _links(self, tree: LiveTree) -> BlobId:
-        row = self._live.small_row(Table.TREES, state.tree_key(tree.number))
-        return state.decode_tree(row or b"").links
+        raise resting.fold(directory, lambda at: again(Folded(directory, at, folded.rounds - 1)))
 
     # Putting it in its place
 
@@ -291,14 +262,6 @@ class Relocating:
 
 def _never(_folded: Folded) -> None:
     """What is no directory is never folded."""
-
-
-def _quiet(directory: LiveDir, folded: Folded) -> bool:
-    """Whether the maps of a directory were just made, and nothing has changed since."""
-    tree = directory.tree
-    if folded.directory is not directory or directory.stirred > folded.at:
-        return False
-    return not directory.totals.links or tree.linked_stirred <= folded.at
 
 
 def _resting(directory: LiveDir) -> Entry:

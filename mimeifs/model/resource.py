@@ -11,6 +11,8 @@ import msgspec
 from mimeifs.store.content import ContentRef
 
 Path = tuple[bytes, ...]
+TOKEN_SCHEME = "mimei:sync:"
+"""How what names the content of a directory begins; see :mod:`mimeifs.model.syncing`."""
 ResourceKind = Literal["dir", "file", "symlink", "other"]
 
 

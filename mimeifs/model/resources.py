@@ -73,6 +73,10 @@ class Resources:
         """What there is to say of a resource; raises ``NotFoundError``."""
         return self._describing.facts(self._walk(path), properties=properties)
 
+    def spot(self, path: Path) -> Spot:
+        """What a path leads to, and what is on the way; raises ``NotFoundError`` where a directory on the way is missing."""
+        return self._walk(path)
+
     def page(self, path: Path, after: bytes, limit: int, *, properties: bool) -> tuple[tuple[Facts, ...], bytes]:
         """Facts of what is in a directory, and the name to go on behind, b"" at the end."""
         return self._describing.page(self._walk(path), after, limit, properties=properties)

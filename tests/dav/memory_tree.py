@@ -10,7 +10,15 @@ import uuid
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from mimeifs.api.tree_requests import VersionLine, VersionsAt
+from mimeifs.api.tree_requests import (
+    ChangedLine,
+    ChangesFound,
+    Standing,
+    State,
+    StatesAt,
+    VersionLine,
+    VersionsAt,
+)
 from mimeifs.dav.interface import Facts, Guard, Lock, Path
 from mimeifs.errors import (
     CapacityError,
@@ -21,6 +29,7 @@ from mimeifs.errors import (
     NotADirError,
     NotFoundError,
     ReadOnlyError,
+    UnsupportedError,
 )
 
 
@@ -95,6 +104,7 @@ class MemoryTree:
         self._number = 1
         self.room = room
         self.staged: list[MemoryStaged] = []
+        self.tokens: dict[str, tuple] = {}
         self.root = self._node({})
 
     def _node(self, children: dict[bytes, Node] | None = None, data: bytes = b"") -> Node:
@@ -386,6 +396,98 @@ class MemoryTree:
                     ]
                     return VersionsAt("", path[:depth], path[depth + 1 :], tuple(reversed(lines)), b"")
             raise NotFoundError("no versions")
+
+    # Versions of one place, and changes
+
+    def _timeline(self, path: Path) -> tuple[Path, Path, str, list[tuple[VersionLine, Path]]]:
+        """Where versions are, where the place is in each, which one is shown, and every state of it."""
+        found = self.versions(path)
+        if len(path) == len(found.base):
+            raise NotFoundError("beside the present")
+        shown = path[len(found.base)][1:].decode()
+        states: list[tuple[VersionLine, Path]] = []
+        last = None
+        for line in reversed(found.versions):
+            where = (*found.base, b"@%d" % line.number, *found.inside)
+            try:
+                content = self._content(self._find(where))
+            except (NotFoundError, NotADirError):
+                content = None
+            if content is not None and content != last:
+                states.append((line, where))
+            last = content
+        return found.base, found.inside, shown, states
+
+    def _content(self, node: Node) -> object:
+        if node.children is None:
+            return node.data, tuple(sorted(node.properties.items()))
+        return tuple(sorted((name, self._content(child)) for name, child in node.children.items()))
+
+    def standing(self, path: Path) -> Standing:
+        with self._lock:
+            node = self._find(path)
+            tracked = node.is_dir and b"@cur" not in node.children and bool(path)
+            try:
+                base, inside, shown, states = self._timeline(path)
+            except NotFoundError:
+                return Standing(path[:1], path[1:], None, "", "", False, False, tracked)
+            numbers = [line.number for line, _ in states]
+            past = shown.isdigit()
+            at = len([number for number in numbers if not past or number <= int(shown)]) - 1
+            if at < 0:
+                return Standing(base, inside, None, "", "", past, False, tracked)
+            before = str(numbers[at - 1]) if at else ""
+            after = str(numbers[at + 1]) if past and at + 1 < len(numbers) else ""
+            same = not past and self._content(node) == self._content(self._find(states[at][1]))
+            return Standing(base, inside, states[at][0], before, after, past, same, tracked)
+
+    def states(self, path: Path, after: bytes = b"", *, properties: bool = False) -> StatesAt:
+        with self._lock:
+            base, inside, _, states = self._timeline(path)
+            start = int(after or b"0")
+            page = [State(line, self.look(where, properties=properties)) for line, where in states[start : start + 2]]
+            more = start + 2 < len(states)
+            return StatesAt(base, inside, tuple(page), b"%d" % (start + 2) if more else b"")
+
+    def _below(self, path: Path, below: Path = ()) -> dict[Path, object]:
+        found: dict[Path, object] = {}
+        for name, child in sorted((self._find((*path, *below)).children or {}).items()):
+            here = (*below, name)
+            found[here] = self._content(child)
+            if child.is_dir:
+                found.update(self._below(path, here))
+        return found
+
+    def _noted(self, *value: object) -> str:
+        token = f"mimei:sync:{hashlib.sha256(repr(value).encode()).hexdigest()[:16]}"
+        self.tokens[token] = value
+        return token
+
+    def sync_token(self, path: Path) -> str:
+        with self._lock:
+            if not self.standing(path).tracked:
+                raise UnsupportedError("none here")
+            return self._noted(path, None, self._below(path), 0)
+
+    def changes(self, path: Path, token: str, *, deep: bool, limit: int, properties: bool = False) -> ChangesFound:
+        with self._lock:
+            self.sync_token(path)
+            place, before, until, done = self.tokens.get(token, (None, {}, {}, 0)) if token else (path, None, {}, 0)
+            if place != path:
+                return ChangesFound((), "", False, known=False)
+            if before is None:
+                before, until = until, self._below(path)
+            paths = [one for one in sorted({*before, *until}) if before.get(one) != until.get(one) and (deep or len(one) == 1)]
+            rows = []
+            for one in paths[done : done + limit]:
+                try:
+                    facts = self.look((*path, *one), properties=properties)
+                except (NotFoundError, NotADirError):
+                    facts = None
+                rows.append(ChangedLine(one, facts, closed=one[-1] == b"closed"))
+            more = done + limit < len(paths)
+            reached = self._noted(path, before, until, done + limit) if more else self._noted(path, None, until, 0)
+            return ChangesFound(tuple(rows), reached, more)
 
     def space(self) -> tuple[int, int]:
         with self._lock:

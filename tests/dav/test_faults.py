@@ -151,6 +151,36 @@ def test_an_unknown_method_is_answered_with_what_is_allowed(served: Serving) -> 
     assert "PROPFIND" in reply["Allow"]
 
 
+def test_attributes_that_windows_sets_are_not_forgotten(served: Serving) -> None:
+    served.ask("PUT", X, body=b"1")
+    space = 'xmlns="urn:schemas-microsoft-com:"'
+    value = f"<Win32FileAttributes {space}>00000022</Win32FileAttributes>"
+    body = f'<D:propertyupdate xmlns:D="DAV:"><D:set><D:prop>{value}</D:prop></D:set></D:propertyupdate>'
+    assert b"HTTP/1.1 200" in served.ask("PROPPATCH", X, body=body.encode()).body
+    asked = f'<D:propfind xmlns:D="DAV:"><D:prop><Win32FileAttributes {space}/></D:prop></D:propfind>'
+    assert b">00000022</" in served.ask("PROPFIND", X, {"Depth": "0"}, asked.encode()).body
+
+
+def test_a_display_name_can_be_set(served: Serving) -> None:
+    served.ask("PUT", X, body=b"1")
+    body = b'<propertyupdate xmlns="DAV:"><set><prop><displayname>A name</displayname></prop></set></propertyupdate>'
+    assert b"HTTP/1.1 200" in served.ask("PROPPATCH", X, body=body).body
+    assert b">A name</" in served.ask("PROPFIND", X, {"Depth": "0"}).body
+
+
+def test_a_protected_property_is_refused_by_its_condition(served: Serving) -> None:
+    served.ask("PUT", X, body=b"1")
+    body = b'<propertyupdate xmlns="DAV:"><set><prop><getetag>"1"</getetag></prop></set></propertyupdate>'
+    assert b"<D:error><D:cannot-modify-protected-property/></D:error>" in served.ask("PROPPATCH", X, body=body).body
+
+
+def test_a_report_is_answered(served: Serving) -> None:
+    served.ask("MKCOL", X)
+    asked = b'<sync-collection xmlns="DAV:"><sync-token/><sync-level>1</sync-level><prop/></sync-collection>'
+    assert served.ask("REPORT", X, body=asked).status == 207
+    assert served.ask("REPORT", X, body=b'<unknown xmlns="DAV:"/>').status == 403
+
+
 def test_a_streamed_answer_leaves_the_connection_open(served: Serving) -> None:
     with served.client() as client:
         for _ in range(3):

@@ -1,6 +1,7 @@
 """The drive over a running node: the same tree through FUSE and WebDAV, and the clients people use."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -173,6 +174,84 @@ def test_cadaver(drive: tuple[Served, str], tmp_path: Path) -> None:
     done = run("cadaver", url, folder=tmp_path, words_in=words)
     assert "failed" not in done.stdout
     assert sorted(os.listdir(served.mount / "cadaver")) == ["d", "h"]
+
+
+@pytest.mark.skipif(shutil.which("cadaver") is None, reason="cadaver is not installed")
+def test_cadaver_shows_versions(drive: tuple[Served, str], tmp_path: Path) -> None:
+    served, url = drive
+    name = served.mimei("history") / "x"
+    for turn in range(1, 4):
+        name.write_bytes(b"1" * turn)
+        served.command("backup", "history")
+    (name.parent / "other").touch()
+    served.command("backup", "history")
+    done = run("cadaver", f"{url}history/", folder=tmp_path, words_in="history x\nversion x\nls\nquit\n")
+    assert "failed" not in done.stdout, done.stdout
+    assert "Version history of" in done.stdout
+    shown = done.stdout.partition("Version history of")[2].partition("dav:")[0]
+    assert [shown.count(f"/webdav/history/@{number}/x") > 0 for number in (1, 2, 3, 4)] == [True, True, True, False], shown
+    for number in (1, 2, 3):
+        assert ask(url, "GET", f"history/@{number}/x").body == b"1" * number
+
+
+SYNC = '<sync-collection xmlns="DAV:"><sync-token>{}</sync-token><sync-level>infinite</sync-level><prop/></sync-collection>'
+
+
+def changes(url: str, token: str) -> tuple[list[str], str]:
+    """What is told of the MiMei ``told``, and the next token."""
+    reply = ask(url, "REPORT", "told/", body=SYNC.format(token).encode())
+    assert reply.status == 207, reply.body
+    hrefs = re.findall(r"<D:href>/webdav/told/(.*?)</D:href>", reply.body.decode())
+    return hrefs, re.findall(r"<D:sync-token>(.*?)</D:sync-token>", reply.body.decode())[0]
+
+
+def test_changes_by_both_ways_are_told_over_a_kill(tmp_path: Path) -> None:
+    with driven(tmp_path) as (served, url):
+        top = served.mimei("told")
+        (top / "d").mkdir()
+        (top / "d" / "f").write_bytes(b"1")
+        served.command("backup", "told")
+        hrefs, token = changes(url, "")
+        assert hrefs == ["d/", "d/f"]
+        (top / "d" / "f").write_bytes(b"through the mount")
+        assert ask(url, "PUT", "told/new", body=b"by the drive").status == 201
+        hrefs, token = changes(url, token)
+        assert hrefs == ["d/", "d/f", "new"]
+        assert changes(url, token) == ([], token)
+        served.kill_everything()
+        (served.home / "drive").unlink(missing_ok=True)
+        served.start()
+        served.until((served.home / "drive").exists, "another drive is there")
+        served.until(lambda: (served.home / "drive").read_text().endswith("\n"), "its address is known")
+        url = (served.home / "drive").read_text().strip()
+        assert changes(url, token) == ([], token)
+        (top / "d" / "f").unlink()
+        assert changes(url, token)[0] == ["d/", "d/f"]
+        assert served.end() == 0
+        served.command("check")
+
+
+def test_what_a_real_node_says_of_versions(drive: tuple[Served, str]) -> None:
+    served, url = drive
+    top = served.mimei("versioned")
+    (top / "d").mkdir()
+    (top / "d" / "f").write_bytes(b"1")
+    served.command("backup", "versioned")
+    asked = b'<propfind xmlns="DAV:"><prop><checked-in/><checked-out/><supported-report-set/></prop></propfind>'
+
+    def says(path: str) -> bytes:
+        return ask(url, "PROPFIND", f"versioned/{path}", {"Depth": "0"}, asked).body
+
+    assert b"<D:checked-in><D:href>/webdav/versioned/@1/d/f</D:href>" in says("d/f")
+    assert b"<D:checked-in><D:href>/webdav/versioned/@1/d/</D:href>" in says("d/")
+    (top / "d" / "f").write_bytes(b"2")
+    assert b"<D:checked-out><D:href>/webdav/versioned/@1/d/f</D:href>" in says("d/f")
+    assert b"<D:checked-out><D:href>/webdav/versioned/@1/d/</D:href>" in says("d/")
+    assert b"<D:sync-collection/>" in says("d/")
+    assert b"<D:sync-collection/>" not in says("d/f") + ask(url, "PROPFIND", "", {"Depth": "0"}, asked).body
+    assert ask(url, "OPTIONS", "versioned/d/")["DAV"] == "1, 2, 3, version-control"
+    assert ask(url, "OPTIONS", "")["DAV"] == "1, 2, 3"
+    assert ask(url, "VERSION-CONTROL", "versioned/d/f").status == 200
 
 
 @pytest.mark.skipif(shutil.which("mount.davfs") is None or os.geteuid() != 0, reason="davfs2 is not installed, or not root")

@@ -1,6 +1,7 @@
 """The history of one path, by the index and by looking at every version."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from mimeifs.model.checking import Finding
 from mimeifs.model.checking.findings import Fault
 from mimeifs.model.comparing import entry_at, split_path
 from mimeifs.model.live_dir import LiveDir
-from mimeifs.model.path_history import Moment
+from mimeifs.model.path_history import Moment, Standing
+from mimeifs.model.versions import VersionInfo
 from mimeifs.store import operations
 from mimeifs.store.database import U64, Table
 from mimeifs.store.overlay import Overlay
@@ -100,6 +102,20 @@ PATHS = [
 ]
 
 
+def versions_of(local: Local, mimei: MimeiId) -> list[VersionInfo]:
+    return sorted(local.engine.versions.newest_first(mimei), key=lambda version: version.number)
+
+
+def expected(moments: list[Moment], version: VersionInfo) -> Standing | None:
+    """How a version's state of a path stands among all of them."""
+    until = [moment for moment in moments if moment.version.number <= version.number]
+    if not until or until[-1].entry is None:
+        return None
+    before = [moment.version for moment in until[:-1] if moment.entry is not None]
+    after = [moment.version for moment in moments[len(until) :] if moment.entry is not None]
+    return Standing(until[-1], before[-1] if before else None, after[0] if after else None)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_index_answers_as_every_version_does(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_module, "IDLE_LIMIT", 3)
@@ -120,7 +136,11 @@ def test_the_index_answers_as_every_version_does(tmp_path: Path, seed: int, monk
         local.backup(fork)
         for mimei in (work.mimei, fork):
             for path in PATHS:
-                assert indexed(local, mimei, path) == walked(local, mimei, path), path
+                moments = walked(local, mimei, path)
+                assert indexed(local, mimei, path) == moments, path
+                for version in versions_of(local, mimei)[:: 1 + seed]:
+                    found = local.run(partial(local.engine.history.standing, mimei, path, version))
+                    assert found == expected(moments, version), (path, version.number)
         assert local.findings() == []
     finally:
         local.running.close()
@@ -235,3 +255,80 @@ def test_the_worked_example_of_the_format_page() -> None:
     rows = sorted(path_index.own(path) + U64.pack(3) for path in (b"d", b"d/x"))
     shown = [bytes.fromhex(line) for line in page.splitlines() if re.fullmatch(r"[0-9a-f ]{33,38}", line)]
     assert shown == [run.key[32:], *rows]
+
+
+# One state among the others
+
+
+def stood(local: Local, top: LiveDir, path: bytes, number: int | None) -> tuple[int, int | None, int | None] | None:
+    """The numbers of the version that has a state first, of the one before and of the one after."""
+    engine, mimei = local.engine, top.tree.mimei
+    version = None if number is None else engine.versions.by_number(mimei, number)
+    found = local.run(lambda: engine.history.standing(mimei, path, version))
+    if found is None:
+        return None
+    before, after = (None if each is None else each.number for each in (found.before, found.after))
+    return found.here.version.number, before, after
+
+
+def test_a_state_stands_between_the_states_before_and_after_it(local: Local, top: LiveDir) -> None:
+    mimei = top.tree.mimei
+    for turn, path in enumerate((b"b", b"d/x", b"d/x", b"b", b"d/new", b"d/x", b"b")):
+        local.put(top, path, bytes(turn))
+        local.backup(mimei)
+    for path in (b"d/x", b"d", b"", b"a"):
+        numbers = [moment.version.number for moment in indexed(local, mimei, path)]
+        for index, number in enumerate(numbers):
+            before = numbers[index - 1] if index else None
+            after = numbers[index + 1] if index + 1 < len(numbers) else None
+            assert stood(local, top, path, number) == (number, before, after)
+        assert stood(local, top, path, None) == (numbers[-1], numbers[-2] if len(numbers) > 1 else None, None)
+    assert stood(local, top, b"never", None) is None
+
+
+def test_a_state_is_that_of_later_versions_too_until_it_changes(local: Local, top: LiveDir) -> None:
+    mimei = top.tree.mimei
+    local.backup(mimei)
+    for turn in range(5):
+        local.put(top, b"b", b"%d" % turn)
+        local.backup(mimei)
+    local.put(top, b"a", b"changed")
+    local.backup(mimei)
+    assert [stood(local, top, b"a", number) for number in (1, 4, 6)] == [(1, None, 7)] * 3
+    assert stood(local, top, b"a", 7) == (7, 1, None)
+
+
+def test_the_state_of_a_path_that_went_is_passed_over(local: Local, top: LiveDir) -> None:
+    mimei = top.tree.mimei
+    local.backup(mimei)
+    local.run(lambda: top.unlink(b"a"))
+    local.backup(mimei)
+    assert stood(local, top, b"a", 2) is None
+    assert stood(local, top, b"a", None) == (1, None, None)
+    local.put(top, b"a", b"again")
+    local.backup(mimei)
+    assert stood(local, top, b"a", 3) == (3, 1, None)
+    assert stood(local, top, b"a", 1) == (1, None, 3)
+
+
+def test_a_hard_link_stands_where_its_content_does(local: Local, top: LiveDir) -> None:
+    mimei = top.tree.mimei
+    a = local.run(lambda: top.child(b"a"))
+    local.run(lambda: top.link(b"l", a))
+    local.backup(mimei)
+    local.put(top, b"b", b"else")
+    local.backup(mimei)
+    local.put(top, b"a", b"22222222")
+    local.backup(mimei)
+    assert stood(local, top, b"l", 2) == (1, None, 3)
+    assert stood(local, top, b"l", None) == (3, 1, None)
+
+
+def test_a_history_goes_on_where_it_was_left(local: Local, top: LiveDir) -> None:
+    mimei = top.tree.mimei
+    for turn in range(6):
+        local.put(top, b"a", b"%d" % turn)
+        local.backup(mimei)
+    whole = indexed(local, mimei, b"a")
+    rest = local.run(lambda: list(local.engine.history.onward(mimei, b"a", whole[2].version.number)))
+    assert rest == whole[2:]

@@ -76,6 +76,10 @@ class MapMachine(RuleBasedStateMachine):
             if content.get(key) != self.content.get(key)
         ]
         assert list(prolly.diff(self.blobs, root, self.root)) == expected
+        for change in expected[:3] + expected[-2:]:
+            for first in (change.key, change.key + b"\0"):
+                rest = [other for other in expected if other.key >= first]
+                assert list(prolly.diff(self.blobs, root, self.root, first=first)) == rest
 
     @rule(change=changes)
     def merge(self, change):

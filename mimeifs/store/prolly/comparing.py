@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
 from mimeifs.store.interfaces import BlobSource
-from mimeifs.store.prolly.node import Node, child_value, decode, decode_child, node_rows
+from mimeifs.store.prolly.node import EMPTY_NODE, EMPTY_ROOT, Node, child_value, decode, decode_child, node_rows, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class _Side:
         self._source = source
         self._stack: list[tuple[Node, int]] = []
         self.last: bytes | None = None
-        node = decode(source, root)
+        # The empty map need not be stored to be compared with.
+        node = parse(EMPTY_NODE) if root == EMPTY_ROOT else decode(source, root)
         whole = [child_value(root, node_rows(node))] if node.keys else []
         self.node = Node(node.level + 1, node.keys[-1:], whole)
         self.index = 0
@@ -62,6 +63,16 @@ class _Side:
             self.index = index + 1
         self.level = self.node.level
 
+    def seek(self, first: bytes) -> None:
+        """Stand before the row of that key, or the next one."""
+        while self.level >= 0:
+            if self.node.keys[self.index] < first:
+                self.skip()
+            elif self.level:
+                self.enter()
+            else:
+                return
+
 
 def _pair(left: _Side, right: _Side) -> Iterator[Change]:
     """Compare rows until a leaf of either side is used up."""
@@ -88,11 +99,14 @@ def _pair(left: _Side, right: _Side) -> Iterator[Change]:
     yield from changes
 
 
-def diff(source: BlobSource, left: BlobId, right: BlobId) -> Iterator[Change]:
-    """Every key whose value differs, ascending."""
+def diff(source: BlobSource, left: BlobId, right: BlobId, *, first: bytes = b"") -> Iterator[Change]:
+    """Every key from ``first`` on whose value differs, ascending."""
     if left == right:
         return
     a, b = _Side(source, left), _Side(source, right)
+    if first:
+        a.seek(first)
+        b.seek(first)
     while a.level >= 0 and b.level >= 0:
         if a.level == b.level == 0:
             yield from _pair(a, b)
