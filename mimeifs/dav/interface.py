@@ -5,10 +5,13 @@ cannot be done raises a ``MimeiError`` and has changed nothing. Atomicity, durab
 matter; URLs, headers and XML are none of it.
 """
 
+from collections.abc import Hashable
 from typing import Protocol
 
 from mimeifs.api.tree_requests import ChangesFound, Standing, StatesAt, VersionsAt
+from mimeifs.dav.known import Known
 from mimeifs.model.resource import Facts, Guard, Lock, Path
+from mimeifs.store.interfaces import Buffer
 
 __all__ = [
     "ChangesFound",
@@ -32,8 +35,8 @@ class Reading(Protocol):
     def facts(self) -> Facts:
         """As it was opened."""
 
-    def read(self, offset: int, size: int) -> bytes:
-        """At most so many bytes; none only at the end."""
+    def read(self, offset: int, size: int) -> Buffer:
+        """At most so many bytes, none only at the end; good until this thread reads again."""
 
     def close(self) -> None:
         """Let it go."""
@@ -54,6 +57,10 @@ class Staged(Protocol):
 
 class Tree(Protocol):
     """The node's tree."""
+
+    @property
+    def listings(self) -> Known[Hashable, str] | None:
+        """What was written of directories, for as long as the tree stays as it is; None where nobody can tell."""
 
     def look(self, path: Path, *, properties: bool = False) -> Facts:
         """What is there."""

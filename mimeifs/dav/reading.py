@@ -11,8 +11,11 @@ from mimeifs.dav.exchange import Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path, Reading
 from mimeifs.dav.status import Refusal
 from mimeifs.errors import IntegrityError, IsADirError, NotADirError, NotFoundError
+from mimeifs.store.interfaces import Buffer
 
 BLOCK = 1 << 20
+SMALL = 64 << 10
+"""Files up to so many bytes go out in one piece."""
 _TYPES = mimetypes.MimeTypes(())
 _ACTIVE = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml")
 
@@ -112,7 +115,8 @@ def _answer(exchange: Exchange, reading: Reading) -> Answer:
         if parts is not None:
             return _partial(facts, reading, parts)
     headers = [*_headers(facts), ("Content-Length", str(facts.size))]
-    return Answer(200, headers, _stream(reading, [ranges.Range(0, facts.size)]))
+    body = _stream(reading, [ranges.Range(0, facts.size)])
+    return Answer(200, headers, b"".join(body) if facts.size <= SMALL else body)
 
 
 def _partial(facts: Facts, reading: Reading, parts: list[ranges.Range]) -> Answer:
@@ -133,7 +137,9 @@ def _partial(facts: Facts, reading: Reading, parts: list[ranges.Range]) -> Answe
     return Answer(206, headers, _stream(reading, parts, heads, end))
 
 
-def _stream(reading: Reading, parts: list[ranges.Range], heads: list[bytes] | None = None, end: bytes = b"") -> Iterator[bytes]:
+def _stream(
+    reading: Reading, parts: list[ranges.Range], heads: list[bytes] | None = None, end: bytes = b""
+) -> Iterator[Buffer]:
     """The bytes of all parts; closes the file at the end, however it comes."""
     try:
         for index, part in enumerate(parts):

@@ -8,7 +8,7 @@ and what was open on the first is gone. A tree is made in the process that uses 
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 from typing import TypeVar
@@ -18,29 +18,50 @@ import msgspec
 from mimeifs.api import tree_requests as requests
 from mimeifs.api.client import Client, connect
 from mimeifs.api.requesting import Request
+from mimeifs.api.streaming import Stream
 from mimeifs.api.tree_requests import SLICE
+from mimeifs.dav.known import Known
 from mimeifs.dav.sealed import Sealed
 from mimeifs.errors import MimeiError, PeerError
 from mimeifs.model.resource import Facts, Guard, Lock, Path
 from mimeifs.store.content import EMPTY
+from mimeifs.store.interfaces import Buffer
 from mimeifs.store.storage import Storage
 
 R = TypeVar("R", bound=msgspec.Struct)
+MAX_KNOWN = 4096
+LISTING_CHARACTERS = 16 << 20
+CALLS = 32
+STREAMS = 12
+"""Connections in use at once; together well below what the node takes, so that commands find room."""
 IDLE = 16
 """How many connections are kept for the next calls."""
 
 
 class NodeTree:
-    """The tree of the node that listens at ``socket`` over the store ``storage``. What is made belongs to ``uid`` and ``gid``,
-    or to whom its directory belongs."""
+    """The tree of the node that listens at ``socket`` over the store ``storage``; ``pulse`` tells whether it changes. What is
+    made belongs to ``uid`` and ``gid``, or to whom its directory belongs."""
 
-    def __init__(self, socket: FilePath, storage: Storage, *, uid: int | None = None, gid: int | None = None) -> None:
+    def __init__(
+        self,
+        socket: FilePath,
+        storage: Storage,
+        pulse: Callable[[], int] | None = None,
+        *,
+        uid: int | None = None,
+        gid: int | None = None,
+    ) -> None:
         self._socket = socket
         self._owner = (uid, gid)
         self._lock = threading.Lock()
         self._idle: list[Client] = []
+        self._calling = threading.BoundedSemaphore(CALLS)
+        self._streaming = threading.BoundedSemaphore(STREAMS)
+        self._streamed: set[Client] = set()
         self._lifeline: tuple[Client, int] | None = None
         self._sealed = Sealed(storage)
+        self._opened = None if pulse is None else Known[Path, requests.Opened](pulse, most=MAX_KNOWN)
+        self.listings = None if pulse is None else Known[Hashable, str](pulse, most=MAX_KNOWN, room=LISTING_CHARACTERS)
 
     # Connections
 
@@ -52,6 +73,11 @@ class NodeTree:
 
     @contextmanager
     def _connection(self) -> Iterator[Client]:
+        with self._calling, self._one() as client:
+            yield client
+
+    @contextmanager
+    def _one(self) -> Iterator[Client]:
         client = self._kept() or self._connect()
         try:
             yield client
@@ -83,6 +109,28 @@ class NodeTree:
                 self._idle.append(client)
                 return
         client.close()
+
+    def stream(self) -> Stream | None:
+        """A connection for many requests in a row; None where there are too many already."""
+        if not self._streaming.acquire(blocking=False):
+            return None
+        try:
+            client = self._kept() or self._connect()
+        except BaseException:
+            self._streaming.release()
+            raise
+        with self._lock:
+            self._streamed.add(client)
+        return Stream(client, self._end_of_stream)
+
+    def _end_of_stream(self, client: Client, *, is_clean: bool) -> None:
+        self._streaming.release()
+        with self._lock:
+            self._streamed.discard(client)
+        if is_clean:
+            self._give_back(client)
+        else:
+            client.close()
 
     def call(self, request: Request[R]) -> R:
         """The node's reply."""
@@ -117,6 +165,9 @@ class NodeTree:
         """Hang up, and let go of everything."""
         self._drop_idle()
         with self._lock:
+            for client in self._streamed:
+                client.close()
+            self._streamed.clear()
             if self._lifeline is not None:
                 self._lifeline[0].close()
                 self._lifeline = None
@@ -143,8 +194,17 @@ class NodeTree:
 
     def open(self, path: Path) -> "Reading":
         """A file to be read, as it is now."""
+        known = self._opened
+        opened = None if known is None else known.get(path)
+        if opened is not None:
+            return Reading(self, self._sealed, 0, opened)
+        moment = 0 if known is None else known.now()
         session = self.session()
         opened = self.call(requests.OpenFile(session, path))
+        if known is not None and opened.facts.ino and opened.facts.content is not None:
+            known.keep(
+                path, opened, moment
+            )  # Sealed, and no lock that ends by itself: as long as the tree stays, so does this.
         return Reading(self, self._sealed, session, opened)
 
     def space(self) -> tuple[int, int]:
@@ -248,8 +308,8 @@ class Reading:
         content = opened.facts.content
         self._read = None if content is None or content == EMPTY else sealed.reader(content)
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``offset``; fewer only at the end."""
+    def read(self, offset: int, size: int) -> Buffer:
+        """At most ``size`` bytes from ``offset``, none only at the end; good until this thread reads again."""
         if self._read is not None:
             return self._read.read(offset, size)
         if not self._number:
@@ -265,6 +325,8 @@ class Reading:
 
     def close(self) -> None:
         """It is wanted no more."""
+        if self._read is not None:
+            self._read.close()
         number, self._number = self._number, 0
         if number:
             with suppress(MimeiError):  # A node that is gone has closed it.
@@ -279,18 +341,35 @@ class Staged:
         self._session = session
         self._number = number
         self._open = True
+        self._stream: Stream | None = None
         self.size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append; raises ``CapacityError`` where there is no room."""
+        """Append, which may go on after this returns; raises ``CapacityError``, now or later, where there is no room."""
         with memoryview(data) as view:
             for start in range(0, len(view), SLICE):
                 piece = bytes(view[start : start + SLICE])
-                self._tree.call(requests.WriteStaged(self._session, self._number, self.size, piece))
+                self._send(requests.WriteStaged(self._session, self._number, self.size, piece))
                 self.size += len(piece)
+
+    def _send(self, request: requests.WriteStaged) -> None:
+        if self._stream is None and self.size:  # What is one piece needs no stream.
+            self._stream = self._tree.stream()
+        if self._stream is None:
+            self._tree.call(request)
+        else:
+            self._stream.send(request)
+
+    def _settle(self) -> None:
+        """Hear what became of everything that was sent."""
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            stream.end()
 
     def discard(self) -> None:
         """It is wanted no more; nothing happens to one that was committed."""
+        with suppress(MimeiError):  # It was refused already, or the node is gone.
+            self._settle()
         if self._open:
             self._open = False
             with suppress(MimeiError):  # A node that is gone has dropped it.
@@ -298,6 +377,7 @@ class Staged:
 
     def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
         """Take the place of what is at ``path``, whole and durably. What raises leaves it staged."""
+        self._settle()
         facts = self._tree.commit(self._session, self._number, path, guard, mtime_ns)
         self._open = False
         return facts
