@@ -80,11 +80,11 @@ def _points_to(link: str, target: str) -> bool:
 
 
 @contextmanager
-def served(name: str, home: Home, scratch: Path) -> Iterator[Served]:
-    """Serve a home on a mount point of its own."""
+def served(name: str, home: Home, scratch: Path, *options: str) -> Iterator[Served]:
+    """Serve a home on a mount point of its own, with more options of ``mimei serve``."""
     point = scratch / f"{name}.mount"
     point.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "mimeifs", "serve", "--home", str(home.root), "--mount", str(point)]
+    command = [sys.executable, "-m", "mimeifs", "serve", "--home", str(home.root), "--mount", str(point), *options]
     with harness.Mounted(name, command, point, scratch / f"{name}.log") as mounted:
         client = _connect(home, mounted)
         try:
