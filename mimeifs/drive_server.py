@@ -16,7 +16,7 @@ from mimeifs.dav.interface import Tree
 from mimeifs.dav.listening import DriveOptions
 from mimeifs.dav.litter import LitterTree
 from mimeifs.dav.origins import Origins
-from mimeifs.dav.surface import Site, application
+from mimeifs.dav.surface import Site, Surface
 from mimeifs.home import Home
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def make_server(home: Home, options: DriveOptions, tree: Tree, listener: socket.
     gate = Gate(accounts if options.asks_for_login else None, anonymous=options.anonymous)
     origins = Origins(options.public, options.pages, local_only=not options.asks_for_login)
     site = Site(tree, gate, origins, None if options.keep_litter else LitterTree(tree))
-    server = Server((options.host, options.port), application(site), listener=listener)
+    server = Server((options.host, options.port), Surface(site), listener=listener)
     if options.secure:
         path = certificates.given(options.certificate) if options.certificate else None
         path = path or certificates.made(home.certificate_file, options.host)

@@ -2,13 +2,28 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mimeifs.dav import paths
 from mimeifs.dav.interface import Path, Tree
 from mimeifs.dav.listening import PREFIX
 from mimeifs.dav.wire import Body
+from mimeifs.store.interfaces import Buffer
 
 """Where the tree begins: the node's root is ``/webdav/``."""
+
+
+class Call(NamedTuple):
+    """A request as it came. ``headers`` have their names in lower case."""
+
+    method: str
+    target: str
+    protocol: str
+    headers: dict[str, str]
+    body: Body
+    scheme: str
+    address: str
+    """Whose it is, as the network says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +65,27 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back; a body that is an iterator is sent as it comes."""
+    """What goes back; a body that is an iterator is sent as it comes, each piece before the next is made."""
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | Iterator[bytes] = b""
+    body: bytes | Iterator[Buffer] = b""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether an answer of this status can have one."""
+        return self.status not in (204, 304)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the body, where that was said."""
+        return next((int(value) for name, value in self.headers if name == "Content-Length"), None)
+
+    def close(self) -> None:
+        """It is not sent, or no more of it is."""
+        close = getattr(self.body, "close", None)
+        if close is not None:
+            close()
 
 
 def href(path: Path, *, is_dir: bool) -> str:

@@ -1,161 +1,69 @@
-"""cheroot's server with what is wrong or slow in it replaced: heads, bodies, threads, accepting.
+"""HTTP/1.1 over cheroot's listening loop: connections that hold no thread before a whole request is there.
 
-Known faults of the library, each with a test of its name: a repeated ``Content-Length`` counts as its last, a negative one as
-any, and beside chunks as none; ``100 Continue`` is sent before anybody has looked at the request; a body nobody wants is
-read into memory; a connection that says nothing holds a thread, and a TLS handshake that stalls holds everybody.
+What a connection receives is taken in without waiting; while its head, or a small body, is not whole, it waits in the listening
+loop beside those that are idle, at the cost of what it has sent. Then a thread answers. The body of a large upload is received
+by that thread, which whoever else needs one may take away again (``workers``).
+
+What of the library is replaced, because each was wrong or slow: a repeated ``Content-Length`` counts as its last, a negative one
+as any, and beside chunks as none; ``100 Continue`` is sent before anybody has looked at the request; a body nobody wants is read
+into memory; a connection that says nothing holds a thread, and a TLS handshake that stalls holds everybody.
 """
 
 import logging
-import re
 import select
 import selectors
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic, time
 from typing import Any
 
-from cheroot import connections, server, wsgi
+from cheroot import connections, server
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 
-from mimeifs.dav.wire import Body, Inflow, Outflow, Patience
-from mimeifs.dav.workers import Workers
+from mimeifs.dav import heads
+from mimeifs.dav.exchange import Answer, Call
+from mimeifs.dav.heads import MAX_HEAD, Head
+from mimeifs.dav.status import Refusal
+from mimeifs.dav.wire import Body, Inflow, Outflow, Patience, not_now, speaks_tls
+from mimeifs.dav.workers import Allowance, Workers
 
 log = logging.getLogger(__name__)
 
-MAX_HEAD = 64 << 10
 HEAD_SECONDS = 20.0
 IDLE_SECONDS = 60
 MAX_THREADS = 256
+MAX_HELD = 32 << 20
+"""Bytes of requests that are not whole, of all connections together; beyond that, threads wait for the rest."""
 DRAIN_BYTES = 64 << 20
 DRAIN_SECONDS = 5.0
-_NAME = re.compile(rb"[!#$%&'*+\-.^`|~0-9A-Za-z]+\Z")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_ONCE = {b"Content-Length", b"Transfer-Encoding", b"Host", b"Authorization", b"Destination", b"Content-Range"}
-_LISTS = {b"If", b"If-Match", b"If-None-Match", b"Accept", b"Connection", b"Forwarded", b"X-Forwarded-For", b"Repr-Digest"}
-_SIZE = re.compile(rb"\d{1,18}\Z")
+_HANDSHAKE = b"\x16"
+"""The first byte of whoever speaks TLS (RFC 8446, 5.1)."""
 
-
-def read_head(rfile: server.SizeCheckWrapper, found: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """The header fields of a request (RFC 9112, section 5). Raises ``ValueError`` for all that can be read in two ways."""
-    while (line := rfile.readline()) != b"\r\n":
-        if not line.endswith(b"\r\n"):
-            raise ValueError("the head of the request is cut off, or a line of it does not end in CR LF")
-        name, colon, value = line[:-2].partition(b":")
-        if not colon or not _NAME.match(name):
-            raise ValueError("a header needs a name, with neither blanks nor line folding around it")
-        value = value.strip(b" \t")
-        if _CONTROL.search(value):
-            raise ValueError("a header holds no control characters")
-        name = name.title()
-        if name in found and name in _ONCE:
-            raise ValueError(f"there can be only one {name.decode()}")
-        found[name] = found[name] + b", " + value if name in found and name in _LISTS else value
-    check_framing(found)
-    return found
-
-
-def check_framing(found: dict[bytes, bytes]) -> None:
-    """Raise ``ValueError`` unless everybody reads the end of the body at the same place (RFC 9112, 6.3)."""
-    size, coding = found.get(b"Content-Length"), found.get(b"Transfer-Encoding")
-    if size is not None and not _SIZE.match(size):
-        raise ValueError("Content-Length is a number")
-    if coding is not None and size is not None:
-        raise ValueError("a body has a Content-Length or comes in chunks, not both")
-    if coding is not None and coding.lower() != b"chunked":
-        raise ValueError("the only transfer coding here is chunked")
-
-
-class Request(server.HTTPRequest):  # type: ignore[misc]
-    """One request: parsed strictly, its body left to who wants it, its head sent together with the first of its answer."""
-
-    expects = b""
-
-    def parse_request(self) -> None:
-        """The head, within a bound on its time as a whole."""
-        flow: Inflow = self.conn.rfile
-        flow.deadline = monotonic() + HEAD_SECONDS
-        self.body: Body | None = None
-        try:
-            super().parse_request()
-        finally:
-            flow.deadline = 0.0
-
-    def read_request_headers(self) -> bool:
-        """As the library does, and a little stricter."""
-        if not super().read_request_headers():
-            self.close_connection = True
-            return False
-        if self.response_protocol == "HTTP/1.1" and b"Host" not in self.inheaders:
-            self.simple_response("400 Bad Request", "a request of HTTP/1.1 says its Host")
-            return False
-        if self.expects not in (b"", b"100-continue"):
-            self.simple_response("417 Expectation Failed")
-            return False
-        if b"close" in self.inheaders.get(b"Connection", b"").lower():
-            self.close_connection = True
-        return True
-
-    def header_reader(self, rfile: server.SizeCheckWrapper, found: dict[bytes, bytes]) -> None:
-        """Read the fields, and take ``Expect`` out before the library would answer it."""
-        read_head(rfile, found)
-        self.expects = found.pop(b"Expect", b"").lower()
-
-    def respond(self) -> None:
-        """Have the request answered, and see that the next one begins where this one ends."""
-        size = None if self.chunked_read else int(self.inheaders.get(b"Content-Length", 0))
-        begin = self._go_on if self.expects and self.response_protocol == "HTTP/1.1" else None
-        self.body = self.rfile = Body(self.conn.rfile, size, begin)
-        self.server.gateway(self).respond()
-        self.ensure_headers_sent()
-        if self.chunked_write:
-            self.conn.wfile.write(b"0\r\n\r\n")
-        self.conn.wfile.flush()
-        if not self.body.done and not self.body.drop(DRAIN_BYTES, DRAIN_SECONDS):
-            self.close_connection = True
-
-    def _go_on(self) -> None:
-        self.conn.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def send_headers(self) -> None:
-        """As the library does, less reading the rest of the body first."""
-        if self.body is not None and self.body.waiting:
-            self.close_connection = True
-        wfile, self.conn.wfile = self.conn.wfile, _Holder(self.conn.wfile)
-        try:
-            super().send_headers()
-        finally:
-            self.conn.wfile = wfile
-
-    def write(self, chunk: bytes) -> None:
-        """Send a piece of the answer."""
-        if self.chunked_write and chunk:
-            chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
-        self.conn.wfile.write(chunk)
-
-
-class _Holder:
-    """Takes a head, and keeps it back."""
-
-    def __init__(self, flow: Outflow) -> None:
-        self._flow = flow
-
-    def write(self, data: bytes) -> None:
-        self._flow.hold(data)
+Respond = Callable[[Call], Answer]
 
 
 class Connection(server.HTTPConnection):  # type: ignore[misc]
-    """One connection, on ends of ours."""
+    """One connection. ``partial`` while something of a request is there and the rest is not."""
 
-    RequestHandlerClass = Request
-
-    def __init__(self, serving: server.HTTPServer, sock: socket.socket, _makefile: object = None) -> None:
+    def __init__(self, serving: "Server", sock: socket.socket, _makefile: object = None) -> None:
         super().__init__(serving, sock, makefile=lambda *_: None)
+        sock.setblocking(False)
         self.patience = Patience()
         self.rfile = Inflow(sock, self.patience, serving.timeout)
         self.wfile = Outflow(sock, self.patience, serving.timeout)
-        self.greeted = False
+        self.partial = speaks_tls(sock)
+        self.until = monotonic() + (HEAD_SECONDS if self.partial else IDLE_SECONDS)
+        """When waiting in the listening loop ends."""
+        self.held = 0
+        self._greeting, self._heard = self.partial, False
+        self._head: Head | None = None
+        self._scheme = "https" if self.partial else "http"
 
     def speaks_soon(self, seconds: float) -> bool:
         """Wait so long for the next request; whether there is one."""
+        if self.partial:
+            return False
         if self.rfile.has_data():
             return True
         poll = select.poll()
@@ -163,16 +71,165 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
         return bool(poll.poll(seconds * 1000))
 
     def communicate(self) -> bool:
-        """Answer a request; what breaks a connection, plain HTTP where TLS is spoken for instance, ends it and no more."""
+        """Answer a request, if nobody needs to wait for more of it; whether the connection stays."""
         try:
-            return bool(super().communicate())
+            if not self._arrived():
+                return True
+            return self._answered()
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except TimeoutError:
+            self._refuse(Refusal(408, "the request did not come in time"))
         except OSError as error:
             log.debug("a connection broke: %s", error)
+        return False
+
+    # Receiving
+
+    def _arrived(self) -> bool:
+        """Take in what there is; whether nobody needs to wait in the listening loop for more of a request."""
+        if self._greeting and not self._greeted():
             return False
+        while not self._is_whole():
+            if self.rfile.late or self.rfile.ended or self.server.held.is_used_up:
+                return True
+            if not self.rfile.receive():
+                self._wait()
+                return False
+        return True
+
+    def _is_whole(self) -> bool:
+        data, at = self.rfile.waiting()
+        if self._head is None:
+            found = self.rfile.head()
+            if found is None:
+                return len(data) - at > MAX_HEAD
+            self._head = heads.parse(found)
+            data, at = self.rfile.waiting()
+        return heads.is_there(self._head, data, at)
+
+    def _wait(self) -> None:
+        """Say for what, and how long, it is to wait in the listening loop."""
+        data, at = self.rfile.waiting()
+        begun = self._head is not None or at < len(data)
+        if self._head is not None or not begun:
+            self.until = monotonic() + IDLE_SECONDS
+        elif not self.partial:
+            self.until = monotonic() + HEAD_SECONDS  # Of a head as a whole, however slowly it drips.
+        self.partial = begun
+
+    def _greeted(self) -> bool:
+        """Go on with the handshake of TLS; whether it is done."""
+        try:
+            if not self._heard:
+                first = socket.socket.recv(self.socket, 1, socket.MSG_PEEK)
+                if first and first != _HANDSHAKE:
+                    raise Refusal(400, "this port speaks TLS: the address begins with https://, not http://")
+                self._heard = True
+            self.socket.do_handshake()
+        except OSError as error:
+            if not not_now(error):
+                raise
+            if self.rfile.late:
+                raise TimeoutError("the handshake took too long") from None
+            return False
+        self._greeting = self.partial = False
+        return True
+
+    def _received_head(self) -> Head | None:
+        """The head of the request, waited for by this thread where nobody else may; None where the client has gone."""
+        self.rfile.deadline = monotonic() + HEAD_SECONDS
+        while self._head is None:
+            data, at = self.rfile.waiting()
+            if len(data) - at > MAX_HEAD:
+                raise Refusal(413, f"the head of a request has at most {MAX_HEAD} bytes")
+            if self.rfile.ended:
+                if at < len(data):
+                    raise Refusal(400, "the head of the request is cut off, or a line of it does not end in CR LF")
+                return None
+            self.rfile.receive_more()
+            self._is_whole()
+        self.rfile.deadline = 0.0
+        found, self._head = self._head, None
+        return found
+
+    # Answering
+
+    def _answered(self) -> bool:
+        """Have the request answered, and see that the next one begins where this one ends; whether there can be one."""
+        head = self._received_head()
+        self.partial = False
+        if head is None:
+            return False
+        body = Body(self.rfile, head.size, self._go_on if "expect" in head.fields else None)
+        answer = self.server.respond(Call(*head, body, self._scheme, self.remote_addr or ""))
+        try:
+            stays = self._sent(head, body, answer)
+        finally:
+            if not isinstance(answer.body, bytes):
+                answer.close()
+        return (body.done or body.drop(DRAIN_BYTES, DRAIN_SECONDS)) and stays
+
+    def _go_on(self) -> None:
+        self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _sent(self, head: Head, body: Body, answer: Answer) -> bool:
+        """Send it, the head together with the first of its body; whether the connection can stay."""
+        last = not head.stays or body.waiting or answer.status == 413
+        size = answer.size
+        content = answer.body if answer.has_body and head.method != "HEAD" else b""
+        if isinstance(content, bytes):
+            self.wfile.write(self._begin(head, answer, last, chunked=False) + content)
+            return not last
+        chunked = size is None and head.protocol == "HTTP/1.1"
+        last = last or (size is None and not chunked)
+        before, sent = self._begin(head, answer, last, chunked=chunked), 0
+        for piece in content:
+            if not piece:
+                continue  # Of chunks, an empty one is the last.
+            sent += len(piece)
+            if size is not None and sent > size:
+                raise ConnectionError("an answer is longer than it said")
+            if chunked:
+                self.wfile.write(b"%b%x\r\n%b\r\n" % (before, len(piece), piece))
+            elif before and len(piece) > SMALL:
+                self.wfile.write(before)
+                self.wfile.write(piece)
+            else:
+                self.wfile.write(before + piece if before else piece)
+            before = b""
+        self.wfile.write(before + (b"0\r\n\r\n" if chunked else b""))
+        if size is not None and sent < size:
+            raise ConnectionError("an answer is shorter than it said")
+        return not last
+
+    def _begin(self, head: Head, answer: Answer, last: bool, *, chunked: bool) -> bytes:
+        fields = [*answer.headers, ("Transfer-Encoding", "chunked")] if chunked else answer.headers
+        if not last and head.protocol == "HTTP/1.0":
+            fields = [*fields, ("Connection", "keep-alive")]
+        return heads.answer(answer.status, fields, last=last)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer what is no request, and hang up; over TLS that never was, in plain words."""
+        kind, text = refusal.body()
+        told = heads.answer(refusal.status, [("Content-Type", kind), ("Content-Length", str(len(text)))], last=True) + text
+        with suppress(OSError):
+            if self._greeting and refusal.status == 400:
+                socket.socket.send(self.socket, told)
+            elif not self._greeting:
+                self.wfile.write(told)
+            # What was sent and not read would have the answer thrown away with the connection.
+            socket.socket.shutdown(self.socket, socket.SHUT_WR)
+            while socket.socket.recv(self.socket, MAX_HEAD):
+                pass
+
+
+SMALL = 32 << 10
+"""Pieces up to so many bytes are copied behind the head, to leave in one packet."""
 
 
 class Adapter(BuiltinSSLAdapter):  # type: ignore[misc]
-    """TLS whose handshake is made by the thread that reads the first request."""
+    """TLS whose handshake is made, step by step, when something has come."""
 
     def wrap(self, sock: socket.socket) -> tuple[socket.socket, dict[str, str]]:
         """The socket, not yet greeted."""
@@ -183,36 +240,49 @@ class Adapter(BuiltinSSLAdapter):  # type: ignore[misc]
 
 
 class Connections(connections.ConnectionManager):  # type: ignore[misc]
-    """Who is there and silent."""
+    """Who is there and silent, or has not said all."""
 
     def put(self, conn: Connection) -> None:
-        """Wait until it says something; it is not an idle one's turn to wait while it has data already."""
+        """Wait until it says more; it is no idle one's turn to wait while it has data already."""
         conn.last_used = time()
-        if conn.greeted and conn.rfile.has_data():
-            self.server.process_conn(conn)
-        else:
-            conn.greeted = True
-            self._selector.register(conn.socket.fileno(), selectors.EVENT_READ, data=conn)
+        if not conn.partial and conn.rfile.has_data():
+            self.server.requests.put(conn)
+            return
+        if not conn.partial:
+            conn.until = monotonic() + IDLE_SECONDS
+        data, at = conn.rfile.waiting()
+        conn.held = self.server.held.take(len(data) - at)
+        self._selector.register(conn.socket.fileno(), selectors.EVENT_READ, data=conn)
 
     def _expire(self, threshold: float) -> None:
-        super()._expire(threshold)
+        """Hang up on the idle; have those answered that took too long over a request."""
+        now = monotonic()
+        late = [(fd, conn) for fd, conn in self._selector.connections if conn is not self.server and conn.until < now]
+        for fd, conn in late:
+            self._selector.unregister(fd)
+            conn.rfile.late = True
+            if conn.partial:
+                self.server.process_conn(conn)
+            else:
+                conn.close()
         self.server.requests.relieve()
 
 
-class Server(wsgi.Server):  # type: ignore[misc]
-    """The library's server, with all of the above in place."""
+class Server(server.HTTPServer):  # type: ignore[misc]
+    """The library's server, with all of the above in place. ``respond`` answers from any thread, and raises nothing."""
 
     ConnectionClass = Connection
-    max_request_header_size = MAX_HEAD
     keep_alive_conn_limit = 4000
     _connections: Any
 
     def __init__(
-        self, address: tuple[str, int], app: Any, threads: int = MAX_THREADS, listener: socket.socket | None = None
+        self, address: tuple[str, int], respond: Respond, threads: int = MAX_THREADS, listener: socket.socket | None = None
     ) -> None:
-        super().__init__(address, app, server_name="mimeifs", request_queue_size=512, timeout=IDLE_SECONDS, shutdown_timeout=3)
+        super().__init__(address, None, server_name="mimeifs")
+        self.request_queue_size, self.timeout, self.shutdown_timeout = 512, IDLE_SECONDS, 3
         self.requests = Workers(self, threads)
-        self.gateway = Gateway
+        self.respond = respond
+        self.held = Allowance(MAX_HELD)
         self._listener = listener
 
     def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002  # the library's names
@@ -232,41 +302,15 @@ class Server(wsgi.Server):  # type: ignore[misc]
         theirs._selector.close()
 
     def process_conn(self, conn: Connection) -> None:
-        """A connection that is new waits for its first byte without a thread."""
-        if conn.greeted:
-            self.requests.put(conn)
-        else:
+        """Something has come, or a connection is new, and waits for its first byte without a thread."""
+        if conn.last_used is None:
             self._connections.put(conn)
+            return
+        self.held.give_back(conn.held)
+        conn.held = 0
+        self.requests.put(conn)
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
         """To the log of this process; what clients do to their connections is no error of ours."""
         broken = msg.startswith("socket.error")
         log.log(logging.DEBUG if broken else level, "%s", msg, exc_info=traceback and not broken)
-
-
-class Gateway(wsgi.Gateway_10):  # type: ignore[misc]
-    """Requests as WSGI has them. The path goes to the library as the share alone: ours is read from ``REQUEST_URI``."""
-
-    def get_environ(self) -> dict[str, Any]:
-        """The environment of one request."""
-        environ: dict[str, Any] = super().get_environ()
-        environ["mimeifs.target"] = self.req.uri.decode("latin-1")
-        environ["mimeifs.start"] = self.start_response
-        environ["PATH_INFO"] = self.server_share(environ["mimeifs.target"])
-        environ["wsgidav.all_input_read"] = 1
-        return environ
-
-    @staticmethod
-    def server_share(target: str) -> str:
-        """``/webdav`` for all that is below it, ``/`` for all else."""
-        path = target.partition("?")[0]
-        return "/webdav" if path == "/webdav" or path.startswith("/webdav/") else "/"
-
-    def write(self, chunk: bytes) -> None:
-        """A piece of the answer, within the length that was announced."""
-        self.req.ensure_headers_sent()
-        if self.remaining_bytes_out is not None:
-            self.remaining_bytes_out -= len(chunk)
-            if self.remaining_bytes_out < 0:
-                raise ValueError("an answer is longer than it said")
-        self.req.write(chunk)

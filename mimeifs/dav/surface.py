@@ -1,36 +1,32 @@
-"""The middleware that answers every request below ``/webdav``, in the place of the library's own handlers; and the
-library's application around it, which routes, and answers for all addresses outside.
+"""Answers every request: below ``/webdav`` by a handler for each method, elsewhere by the library's application.
 
 Always true: one request, one answer; an error of the model becomes the status its table says, anything unforeseen a 500
 that tells nothing, and both are logged.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from wsgidav.dav_provider import DAVProvider
-from wsgidav.error_printer import ErrorPrinter
-from wsgidav.request_resolver import RequestResolver
-from wsgidav.wsgidav_app import WsgiDAVApp
+from typing import TYPE_CHECKING
 
 from mimeifs.dav import access_log, locking, moving, naming, options, pages, paths, properties, reading, uploading
 from mimeifs.dav.access import Gate
-from mimeifs.dav.exchange import Answer, Exchange, Visitor
+from mimeifs.dav.exchange import Answer, Call, Exchange, Visitor
 from mimeifs.dav.interface import Tree
 from mimeifs.dav.listening import PREFIX
 from mimeifs.dav.litter import LitterTree
 from mimeifs.dav.origins import Origins
 from mimeifs.dav.preconditions import locked
 from mimeifs.dav.readonly import allowed, read_only
-from mimeifs.dav.status import Headers, Refusal, line, status_of
+from mimeifs.dav.status import Headers, Refusal, status_of
 from mimeifs.errors import IsADirError, LockHeldError, MimeiError, ReadOnlyError
+
+if TYPE_CHECKING:
+    from mimeifs.dav.outside import Outside
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Exchange], Answer]
-Start = Callable[..., Any]
 
 
 def get(exchange: Exchange) -> Answer:
@@ -76,22 +72,17 @@ class Site:
 
 
 class Surface:
-    """The middleware."""
+    """Answers every request; may be called from many threads, and raises nothing."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self.next: Callable[..., Iterator[bytes]] | None = None
+        self._outside: "Outside | None" = None
 
-    def __call__(self, environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
-        """See PEP 3333. What is not below the prefix is the library's."""
-        start: Start = environ.get("mimeifs.start") or start_response
-        entry = access_log.Entry(environ)
-        headers = _headers(environ)
+    def __call__(self, call: Call) -> Answer:
+        """The answer. What is not below the prefix is the library's."""
+        entry = access_log.Entry(call)
         try:
-            answer = self._answer(environ, headers, entry)
-            if answer is None:
-                assert self.next is not None
-                return self.next(environ, start_response)
+            answer = self._answer(call, entry)
         except Refusal as refusal:
             answer = _refused(refusal)
         except MimeiError as error:
@@ -99,30 +90,36 @@ class Surface:
         except Exception:
             log.exception("a request met an unforeseen error")
             answer = _refused(Refusal(500, "an unforeseen error; the server's log says more"))
-        entry.status = answer.status
-        more = self._site.origins.response(headers)
-        return entry.followed(_sent(environ["REQUEST_METHOD"], start, answer, more))
+        more = self._site.origins.response(call.headers)
+        return entry.written(_complete(answer, more))
 
-    def _answer(self, environ: dict[str, Any], headers: dict[str, str], entry: access_log.Entry) -> Answer | None:
-        method: str = environ["REQUEST_METHOD"]
-        target, _, query = environ["mimeifs.target"].partition("?")
+    def _answer(self, call: Call, entry: access_log.Entry) -> Answer:
+        method, headers = call.method, call.headers
+        target, _, query = call.target.partition("?")
         raw = paths.below(PREFIX, target)
-        hosts = self._site.origins.admit(method, headers, environ["wsgi.url_scheme"])
+        hosts = self._site.origins.admit(method, headers, call.scheme)
         if method == "OPTIONS" and (raw is None or "authorization" not in headers):
             return options.of_server() if raw is None else self._preflight(headers)
         if raw is None:
             home = target in ("", "/") and method in ("GET", "HEAD")
-            return Answer(302, [("Location", PREFIX + "/")]) if home else None
-        visitor = self._site.gate.admit(headers, environ["REMOTE_ADDR"], secure=environ["wsgi.url_scheme"] == "https")
+            return Answer(302, [("Location", PREFIX + "/")]) if home else self._elsewhere(call)
+        visitor = self._site.gate.admit(headers, call.address, secure=call.scheme == "https")
         entry.user = visitor.user
         path = paths.decode(raw)
         tree, litter = self._site.tree, self._site.litter
         if litter is not None and litter.apart(path):
             tree = litter
-        exchange = Exchange(method, path, raw, query, headers, environ["wsgi.input"], visitor, tree, hosts)
+        exchange = Exchange(method, path, raw, query, headers, call.body, visitor, tree, hosts)
         return _carried_out(exchange, visitor)
 
-    def _preflight(self, headers: dict[str, str]) -> Answer:
+    def _elsewhere(self, call: Call) -> Answer:
+        if self._outside is None:
+            from mimeifs.dav.outside import outside  # Here, because next to nobody asks for it.
+
+            self._outside = outside(PREFIX)
+        return self._outside(call)
+
+    def _preflight(self, headers: Mapping[str, str]) -> Answer:
         """OPTIONS without a login: only what everybody may know."""
         every = ", ".join(METHODS)
         return Answer(200, [*options.HEADERS, ("Allow", every), *self._site.origins.preflight(headers, every)])
@@ -136,13 +133,6 @@ def _carried_out(exchange: Exchange, visitor: Visitor) -> Answer:
     if exchange.method not in READING and not visitor.may_write:
         raise Refusal(403, "without a login one can only look")
     return handler(exchange)
-
-
-def _headers(environ: dict[str, Any]) -> dict[str, str]:
-    found = {key[5:].replace("_", "-").lower(): value for key, value in environ.items() if key.startswith("HTTP_")}
-    if "CONTENT_TYPE" in environ:
-        found["content-type"] = environ["CONTENT_TYPE"]
-    return found
 
 
 def _refusal_of(error: MimeiError) -> Refusal:
@@ -162,41 +152,9 @@ def _refused(refusal: Refusal) -> Answer:
     return Answer(refusal.status, [("Content-Type", kind), *refusal.headers], body)
 
 
-def _sent(method: str, start: Start, answer: Answer, more: Headers) -> Iterator[bytes]:
-    """Begin the answer; its body."""
+def _complete(answer: Answer, more: Headers) -> Answer:
+    """The answer with all its headers."""
     headers = [*answer.headers, *more]
-    body = answer.body
-    bodyless = answer.status in (204, 304)
-    if isinstance(body, bytes) and not bodyless and all(name != "Content-Length" for name, _ in headers):
-        headers.append(("Content-Length", str(len(body))))
-    start(line(answer.status), headers)
-    if method == "HEAD" or bodyless:
-        close = getattr(body, "close", None)
-        if close is not None:
-            close()
-        return iter(())
-    return iter((body,)) if isinstance(body, bytes) else body
-
-
-class _Provider(DAVProvider):  # type: ignore[misc]
-    """What the library needs to route by; it is never asked for a resource."""
-
-    def get_resource_inst(self, path: str, environ: dict[str, Any]) -> None:
-        """Nothing: the middleware has answered before."""
-
-
-def application(site: Site) -> WsgiDAVApp:
-    """The library's application with our middleware first in its stack."""
-    surface = Surface(site)
-    config = {
-        "provider_mapping": {PREFIX: _Provider()},
-        "middleware_stack": [surface],
-        "lock_storage": None,
-        "property_manager": None,
-        "verbose": 0,
-        "logging": {"enable": False},
-        "http_authenticator": {"accept_basic": False},
-    }
-    app = WsgiDAVApp(config)
-    surface.next = ErrorPrinter(app, RequestResolver(app, app, app.config), app.config)
-    return app
+    if isinstance(answer.body, bytes) and answer.has_body and answer.size is None:
+        headers.append(("Content-Length", str(len(answer.body))))
+    return Answer(answer.status, headers, answer.body)

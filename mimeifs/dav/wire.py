@@ -1,23 +1,37 @@
 """Bytes of one connection: a buffered end to read from, one to write to, and the body of a request. In the place of
 cheroot's own, which copy through Python's slow buffers, take a cut-off body for a whole one, and are quadratic in chunks.
 
-Always true: a body is whole or reading it raises; waiting for the network ends, and is visible to whoever needs the thread.
+The socket never blocks: whether to wait, and for how long, is decided here. Always true: a body is whole or reading it raises;
+waiting for the network ends, and is visible to whoever needs the thread.
 """
 
-import re
+import errno
+import select
 import socket
 from collections.abc import Callable
 from time import monotonic
 
+from mimeifs.dav.heads import END, MAX_CHUNK_LINE, chunk_size
 from mimeifs.dav.status import Refusal
+from mimeifs.store.interfaces import Buffer
 
 BUFFER = 64 << 10
 SEND_PIECE = 1 << 20
 TLS_PIECE = 128 << 10
-MAX_CHUNK_LINE = 1024
 MAX_TRAILERS = 16 << 10
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?\r\n\Z")
 _CUT_OFF = "the upload was cut off; nothing was changed: send it again"
+_NOT_NOW = {errno.EAGAIN, 2, 3}
+"""Of a socket that does not block, and of one with TLS, which wants to read or write first (ssl.SSLErrorNumber)."""
+
+
+def not_now(error: OSError) -> bool:
+    """Whether a socket only says that it would have to wait."""
+    return error.errno in _NOT_NOW
+
+
+def speaks_tls(sock: socket.socket) -> bool:
+    """Whether what goes over it is encrypted."""
+    return hasattr(sock, "do_handshake")
 
 
 class Patience:
@@ -26,9 +40,21 @@ class Patience:
     def __init__(self) -> None:
         self.since = 0.0
 
+    def wait(self, sock: socket.socket, event: int, seconds: float) -> None:
+        """Wait until the socket is ready; raises ``TimeoutError``."""
+        poll = select.poll()
+        poll.register(sock.fileno(), event)
+        self.since = monotonic()
+        try:
+            if not poll.poll(max(seconds, 0.0) * 1000):
+                raise TimeoutError("the other end is silent")
+        finally:
+            self.since = 0.0
+
 
 class Inflow:
-    """The reading end: lines for heads, any bytes for bodies. ``deadline`` bounds a whole head, however slowly it drips."""
+    """The reading end: heads, lines, any bytes for bodies. ``deadline`` bounds a whole head, however slowly it drips; once it is
+    ``late``, there is no more waiting at all."""
 
     def __init__(self, sock: socket.socket, patience: Patience, timeout: float) -> None:
         self._socket = sock
@@ -37,26 +63,57 @@ class Inflow:
         self._buffer = b""
         self._at = 0
         self.deadline = 0.0
+        self.late = False
+        self.ended = False
         self.closed = False
-        self.bytes_read = 0
 
     def has_data(self) -> bool:
         """Whether there is something to read without the network, TLS's own buffer included."""
-        pending = getattr(self._socket, "pending", None)
-        return self._at < len(self._buffer) or (pending is not None and pending() > 0)
+        return self._at < len(self._buffer) or self.is_pending()
 
-    def readline(self, size: int = -1) -> bytes:
+    def is_pending(self) -> bool:
+        """Whether TLS holds something back that the socket no longer tells of."""
+        pending = getattr(self._socket, "pending", None)
+        return pending is not None and pending() > 0
+
+    def waiting(self) -> tuple[bytes, int]:
+        """What was received and not read: a buffer, and from where on."""
+        return self._buffer, self._at
+
+    def head(self) -> bytes | None:
+        """The head of the next request with its empty line, if it is whole; an empty line before it is passed over."""
+        if self._buffer.startswith(b"\r\n", self._at):
+            self._at += 2
+        end = self._buffer.find(END, self._at)
+        return None if end < 0 else self._take(end + len(END))
+
+    def receive(self) -> bool:
+        """Take in what is there without waiting; False where that is nothing yet."""
+        try:
+            self._add(self._socket.recv(BUFFER))
+        except OSError as error:
+            if not not_now(error):
+                raise
+            return False
+        return True
+
+    def receive_more(self) -> None:
+        """Wait for more; raises ``TimeoutError``."""
+        self._add(self._receive(BUFFER))
+
+    def _add(self, more: bytes) -> None:
+        self.ended = not more
+        self._buffer, self._at = self._buffer[self._at :] + more if self._buffer else more, 0
+
+    def readline(self, size: int) -> bytes:
         """Up to and with the next newline, at most ``size`` bytes; short only at the end."""
-        limit = size if size >= 0 else 1 << 62
         while True:
             end = self._buffer.find(b"\n", self._at) + 1
-            if end or len(self._buffer) - self._at >= limit:
-                end = min(end or len(self._buffer), self._at + limit)
-                return self._take(end)
-            more = self._receive(BUFFER)
-            if not more:
+            if end or len(self._buffer) - self._at >= size:
+                return self._take(min(end or len(self._buffer), self._at + size))
+            self.receive_more()
+            if self.ended:
                 return self._take(len(self._buffer))
-            self._buffer, self._at = self._buffer[self._at :] + more, 0
 
     def read(self, size: int) -> bytes:
         """What is there, at most ``size`` bytes; waits for the first, b"" at the end."""
@@ -72,17 +129,16 @@ class Inflow:
         return piece
 
     def _receive(self, size: int) -> bytes:
-        wait = self._timeout
-        self._patience.since = monotonic()
-        if self.deadline:
-            wait = min(wait, max(self.deadline - self._patience.since, 0.001))
-        try:
-            self._socket.settimeout(wait)
-            data = self._socket.recv(size)
-        finally:
-            self._patience.since = 0.0
-        self.bytes_read += len(data)
-        return data
+        while True:
+            try:
+                return self._socket.recv(size)
+            except OSError as error:
+                if not not_now(error):
+                    raise
+                if self.late:
+                    raise TimeoutError("the other end was silent for too long") from None
+                left = min(self._timeout, self.deadline - monotonic()) if self.deadline else self._timeout
+                self._patience.wait(self._socket, select.POLLIN, left)
 
     def close(self) -> None:
         """See ``io``."""
@@ -96,35 +152,19 @@ class Outflow:
         self._socket = sock
         self._patience = patience
         self._timeout = timeout
-        self._piece = TLS_PIECE if hasattr(sock, "cipher") else SEND_PIECE
-        self._held = b""
-        self.bytes_written = 0
+        self._piece = TLS_PIECE if speaks_tls(sock) else SEND_PIECE
 
-    def hold(self, data: bytes) -> None:
-        """Keep a head back, so that it leaves together with the first of its body."""
-        self._held += data
-
-    def write(self, data: bytes) -> int:
-        """Send it all."""
-        size = len(data)
-        if self._held:
-            self._held, data = b"", self._held + data
-        view = memoryview(data)
-        self._patience.since = monotonic()
-        try:
-            self._socket.settimeout(self._timeout)
-            for start in range(0, len(view), self._piece):
-                self._socket.sendall(view[start : start + self._piece])
-                self._patience.since = monotonic()
-        finally:
-            self._patience.since = 0.0
-        self.bytes_written += size
-        return size
-
-    def flush(self) -> None:
-        """Send what was held."""
-        if self._held:
-            self.write(b"")
+    def write(self, data: Buffer) -> None:
+        """Send it all; raises ``TimeoutError`` where the other end takes nothing for too long."""
+        at, end = 0, len(data)
+        with memoryview(data) as view:
+            while at < end:
+                try:
+                    at += self._socket.send(view[at : at + self._piece])
+                except OSError as error:
+                    if not not_now(error):
+                        raise
+                    self._patience.wait(self._socket, select.POLLOUT, self._timeout)
 
 
 class Body:
@@ -186,10 +226,7 @@ class Body:
         line = self._source.readline(MAX_CHUNK_LINE)
         if not line:
             raise Refusal(400, _CUT_OFF)
-        match = _CHUNK.match(line)
-        if match is None:
-            raise Refusal(400, "the body's chunks make no sense")
-        return int(match[1], 16)
+        return chunk_size(line)
 
     def _trailers(self) -> None:
         size = 0

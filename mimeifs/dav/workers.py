@@ -37,6 +37,33 @@ class Conn(Protocol):
         """Hang up."""
 
 
+class Allowance:
+    """How much something may take altogether."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nobody may take more."""
+        return self._taken >= self._most
+
+    def take(self, size: int) -> int:
+        """Take so much, which is given back by and by."""
+        if size:
+            with self._lock:
+                self._taken += size
+        return size
+
+    def give_back(self, size: int) -> None:
+        """Give back what was taken."""
+        if size:
+            with self._lock:
+                self._taken -= size
+
+
 class Workers:
     """The interface of cheroot's ``ThreadPool``."""
 

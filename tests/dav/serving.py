@@ -11,7 +11,7 @@ from mimeifs.dav.access import Gate
 from mimeifs.dav.http import Server
 from mimeifs.dav.litter import LitterTree
 from mimeifs.dav.origins import Origins
-from mimeifs.dav.surface import Site, application
+from mimeifs.dav.surface import Site, Surface
 from tests.dav.memory_tree import MemoryTree
 
 PATIENCE = 20.0
@@ -113,7 +113,7 @@ class Serving:
 def serving(gate: Gate | None = None, origins: Origins | None = None, threads: int = 64) -> Iterator[Serving]:
     tree = MemoryTree()
     site = Site(tree, gate or Gate(None), origins or Origins(local_only=True), LitterTree(tree))
-    server = Server(("127.0.0.1", 0), application(site), threads)
+    server = Server(("127.0.0.1", 0), Surface(site), threads)
     server.prepare()
     thread = threading.Thread(target=server.serve)
     thread.start()

@@ -14,7 +14,7 @@ from mimeifs.dav.accounts import Accounts
 from mimeifs.dav.http import Adapter, Server
 from mimeifs.dav.listening import DriveOptions, parse_address
 from mimeifs.dav.origins import Origins
-from mimeifs.dav.surface import Site, application
+from mimeifs.dav.surface import Site, Surface
 from mimeifs.errors import ForbiddenError, IntegrityError, InvalidError, NotFoundError
 from tests.dav.memory_tree import MemoryTree
 from tests.dav.serving import PATIENCE, Client
@@ -94,7 +94,7 @@ def test_a_certificate_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> N
 def test_a_handshake_that_stalls_holds_nobody(tmp_path: Path) -> None:
     path = certificates.made(tmp_path / "drive.pem", "127.0.0.1")
     tree = MemoryTree()
-    server = Server(("127.0.0.1", 0), application(Site(tree, Gate(None), Origins())))
+    server = Server(("127.0.0.1", 0), Surface(Site(tree, Gate(None), Origins())))
     server.ssl_adapter = Adapter(str(path), str(path))
     server.prepare()
     thread = threading.Thread(target=server.serve)

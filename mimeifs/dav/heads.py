@@ -1,0 +1,159 @@
+"""Heads of HTTP messages: a request's from bytes to values, an answer's from values to bytes (RFC 9112). Pure.
+
+Always true: whatever can be read in two ways is refused; where a request ends is known before anything is done for it.
+"""
+
+import re
+from collections.abc import Sequence
+from email.utils import formatdate
+from functools import lru_cache
+from time import time
+from typing import NamedTuple
+
+from mimeifs.dav.status import Refusal, line
+
+MAX_HEAD = 64 << 10
+SMALL_BODY = 64 << 10
+"""Bodies up to so many bytes are waited for without a thread."""
+MAX_CHUNK_LINE = 1024
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^`|~0-9A-Za-z]+\Z")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_SIZE = re.compile(r"\d{1,18}\Z", re.ASCII)
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?\r\n\Z")
+_ONCE = {"content-length", "transfer-encoding", "host", "authorization", "destination", "content-range"}
+_LISTS = {"if", "if-match", "if-none-match", "accept", "connection", "forwarded", "x-forwarded-for", "repr-digest"}
+END = b"\r\n\r\n"
+
+
+class Head(NamedTuple):
+    """The head of a request. Names of fields are in lower case, values as latin-1 says."""
+
+    method: str
+    target: str
+    protocol: str
+    fields: dict[str, str]
+
+    @property
+    def stays(self) -> bool:
+        """Whether the client wants to go on with this connection."""
+        wish = self.fields.get("connection", "").lower()
+        return "close" not in wish if self.protocol == "HTTP/1.1" else "keep-alive" in wish
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the body; None where it comes in chunks."""
+        return None if "transfer-encoding" in self.fields else int(self.fields.get("content-length", 0))
+
+
+def parse(data: bytes) -> Head:
+    """The head in ``data``, which ends with its empty line. Raises ``Refusal``: 400, 417, 505."""
+    first, *lines = data[: -len(END)].split(b"\r\n")
+    method, target, protocol = _request_line(first)
+    fields: dict[str, str] = {}
+    for each in lines:
+        raw, colon, rest = each.partition(b":")
+        name = _name(raw)
+        if not colon or name is None:
+            raise Refusal(400, "a header needs a name, with neither blanks nor line folding around it")
+        found = rest.strip(b" \t")
+        if _CONTROL.search(found):
+            raise Refusal(400, "a header holds no control characters; a line ends in CR LF")
+        value = found.decode("latin-1")
+        if name not in fields:
+            fields[name] = value
+        elif name in _ONCE:
+            raise Refusal(400, f"there can be only one {name.title()}")
+        else:
+            fields[name] = f"{fields[name]}, {value}" if name in _LISTS else value
+    head = Head(method, target, protocol, fields)
+    _check_framing(head)
+    return head
+
+
+@lru_cache(1024)
+def _name(raw: bytes) -> str | None:
+    return raw.decode("ascii").lower() if _TOKEN.match(raw) else None
+
+
+def _request_line(data: bytes) -> tuple[str, str, str]:
+    parts = data.split(b" ")
+    if len(parts) != 3 or not _TOKEN.match(parts[0]) or _CONTROL.search(data) or not parts[2].startswith(b"HTTP/"):
+        raise Refusal(400, "a request begins with a method, an address and HTTP/1.1, with one blank between them")
+    if parts[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
+        raise Refusal(505, "this server speaks HTTP/1.1")
+    if parts[0] != parts[0].upper():
+        raise Refusal(400, "methods are written in capital letters")
+    if (not parts[1].startswith(b"/") and parts[1] != b"*") or b"#" in parts[1]:
+        raise Refusal(400, "the address of a request begins with a slash, and has no fragment")
+    return parts[0].decode("ascii"), parts[1].decode("latin-1"), parts[2].decode("ascii")
+
+
+def _check_framing(head: Head) -> None:
+    """Everybody is to read the end of the body at the same place (RFC 9112, 6.3)."""
+    fields = head.fields
+    size, coding = fields.get("content-length"), fields.get("transfer-encoding")
+    if size is not None and not _SIZE.match(size):
+        raise Refusal(400, "Content-Length is a number")
+    if coding is not None and size is not None:
+        raise Refusal(400, "a body has a Content-Length or comes in chunks, not both")
+    if coding is not None and (coding.lower() != "chunked" or head.protocol == "HTTP/1.0"):
+        raise Refusal(400, "the only transfer coding here is chunked, of HTTP/1.1")
+    if head.protocol == "HTTP/1.1" and "host" not in fields:
+        raise Refusal(400, "a request of HTTP/1.1 says its Host")
+    if fields.get("expect", "").lower() not in ("", "100-continue"):
+        raise Refusal(417, "the only expectation here is 100-continue")
+
+
+def chunk_size(data: bytes) -> int:
+    """The size in the line that begins a chunk; raises ``Refusal``."""
+    match = _CHUNK.match(data)
+    if match is None:
+        raise Refusal(400, "the body's chunks make no sense")
+    return int(match[1], 16)
+
+
+# Whether a body is all there: decides nothing but who waits for the rest
+
+
+def is_there(head: Head, data: bytes, at: int) -> bool:
+    """Whether nobody needs to wait without a thread for more of the body that begins at ``at``: it is there, or it is so large
+    that a thread is to receive it, or its sender waits to be asked for it, or it makes no sense."""
+    if "expect" in head.fields:
+        return True
+    size = head.size
+    if size is not None:
+        return size > SMALL_BODY or len(data) - at >= size
+    if len(data) - at > SMALL_BODY:
+        return True
+    try:
+        return _chunks_end(data, at)
+    except Refusal:
+        return True
+
+
+def _chunks_end(data: bytes, at: int) -> bool:
+    while True:
+        end = data.find(b"\r\n", at) + 2
+        if end < 2:
+            return len(data) - at > MAX_CHUNK_LINE
+        size = chunk_size(data[at:end])
+        if not size:
+            return data.startswith(b"\r\n", end) or END in data[end:]
+        at = end + size + 2
+
+
+# Answers
+
+
+@lru_cache(2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+def answer(status: int, headers: Sequence[tuple[str, str]], *, last: bool) -> bytes:
+    """The head of an answer; ``last`` where the connection ends with it."""
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if fields.count("\n") != fields.count("\r\n") or fields.count("\n") != len(headers):
+        raise ValueError("a header of an answer holds a line break")
+    closing = "Connection: close\r\n" if last else ""
+    return f"HTTP/1.1 {line(status)}\r\n{fields}{closing}Date: {_date(int(time()))}\r\nServer: mimeifs\r\n\r\n".encode("latin-1")
