@@ -23,6 +23,7 @@ from benchmarks.dav_watch import peak_while
 from benchmarks.figures import FULL, QUICK, Figure, Scale, as_json, table
 from benchmarks.planting import Shape, plant, plant_plain
 from benchmarks.served import Served, served
+from mimeifs.api.tree_requests import Look
 from mimeifs.clock import SystemClock, SystemRandomness
 from mimeifs.engine import create_home
 from mimeifs.home import Home
@@ -31,8 +32,8 @@ from mimeifs.model.node import Who
 MIB = 1 << 20
 ENTRIES = 5000
 GETS = 500
-SETTLED_S = 3.0
-"""By then what was written has begun to be sealed."""
+SETTLED_S = 60.0
+"""By then what was written has been sealed."""
 FIVE = b"""<?xml version="1.0"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:getcontentlength/><D:getlastmodified/>\
 <D:getetag/><D:creationdate/></D:prop></D:propfind>"""
 ALL = b'<?xml version="1.0"?><D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>'
@@ -65,9 +66,12 @@ class Both:
         """Those that are there."""
         return [self.ours] if self.theirs is None else [self.ours, self.theirs]
 
-    def settle(self) -> None:
-        """Wait until what was written is sealed."""
-        time.sleep(SETTLED_S)
+    def settle(self, *names: str) -> None:
+        """Wait until what was written is sealed, as every file is that was left alone for some seconds."""
+        end = time.monotonic() + SETTLED_S
+        for name in names:
+            while self.node.client.call(Look((b"work", name.encode()))).facts.content is None and time.monotonic() < end:
+                time.sleep(0.1)
         self.node.mounted.wait_quiet()
 
     def compare(self, name: str, act: Callable[[Side], float], target: float, note: str = "", rounds: int = 0) -> Figure:
@@ -137,7 +141,7 @@ def large(scratch: Path, scale: Scale) -> list[Figure]:
         seed = os.urandom(MIB)
         for side in systems.sides():
             _upload(side, "large", scale.large_mib, seed)
-        systems.settle()
+        systems.settle("large")
         for side in systems.sides():
             _download(side, "large")
         down = systems.compare(f"GET of {scale.large_mib:,} MiB, warm", lambda side: _download(side, "large"), 1.3)
@@ -191,7 +195,7 @@ def parallel(scratch: Path, scale: Scale) -> list[Figure]:
         for side in systems.sides():
             for number in range(4):
                 _upload(side, f"part{number}", mib, bytes([number]) * 16 + seed[16:])
-        systems.settle()
+        systems.settle(*(f"part{number}" for number in range(4)))
         for side in systems.sides():
             _at_once(side)
         return [systems.compare(f"4 GETs of {mib:,} MiB at once, warm", _at_once, 2)]
@@ -214,7 +218,7 @@ def small(scratch: Path, scale: Scale) -> list[Figure]:
             with side.open() as connection:
                 for number in range(GETS):
                     connection.ask("PUT", f"{side.prefix}f{number}", body=os.urandom(4096), expect=(201, 204))
-        systems.settle()
+        systems.settle(*(f"f{number}" for number in range(GETS)))
         for side in systems.sides():
             _one_by_one(side)
         return [systems.compare(f"{GETS} GETs of 4 KiB on one connection", _one_by_one, 1.5, rounds=2 * systems.rounds)]
@@ -269,7 +273,7 @@ def crowd(scratch: Path, scale: Scale) -> list[Figure]:
         side = systems.ours
         with side.open() as connection:
             connection.ask("PUT", f"{side.prefix}small", body=os.urandom(4096), expect=(201, 204))
-        systems.settle()
+        systems.settle("small")
         held = [side.open() for _ in range(250)]
         for number, stalled in enumerate(held[:50]):
             stalled.socket.sendall(stalled.head("PUT", f"{side.prefix}s{number}", "Content-Length: 100000000") + bytes(100_000))

@@ -19,6 +19,7 @@ from mimeifs.api.client import connect
 from mimeifs.dav.interface import Tree
 from mimeifs.dav.listening import PREFIX, DriveOptions, shown
 from mimeifs.errors import ConflictError, MimeiError
+from mimeifs.freed import keep_freed_memory
 from mimeifs.home import Home
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def run(home: Home, options: DriveOptions, tree: Tree, lifeline: int) -> None:
         for number in _SIGNALS:
             signal.signal(number, _stop_waiting)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        keep_freed_memory()
         if not _node_answers(home, lifeline):
             return
         listener = _listening(options)

@@ -5,11 +5,11 @@ socket it was given, and writes to no log but the drive's own.
 """
 
 import logging
-import logging.handlers
 import socket
 
-from mimeifs.dav import access_log, certificates
+from mimeifs.dav import certificates
 from mimeifs.dav.access import Gate
+from mimeifs.dav.access_log import AccessLog
 from mimeifs.dav.accounts import Accounts
 from mimeifs.dav.http import Adapter, Server
 from mimeifs.dav.interface import Tree
@@ -21,29 +21,18 @@ from mimeifs.home import Home
 
 log = logging.getLogger(__name__)
 
-MAX_LOG = 8 << 20
-OLD_LOGS = 3
-
 
 def make_server(home: Home, options: DriveOptions, tree: Tree, listener: socket.socket) -> Server:
     """The server on ``listener``, which has a backlog already. Raises ``UsageError`` for a certificate that is none."""
     accounts = Accounts(home.accounts_file)
     gate = Gate(accounts if options.asks_for_login else None, anonymous=options.anonymous)
     origins = Origins(options.public, options.pages, local_only=not options.asks_for_login)
-    site = Site(tree, gate, origins, None if options.keep_litter else LitterTree(tree))
+    litter = None if options.keep_litter else LitterTree(tree)
+    site = Site(tree, gate, origins, litter, AccessLog(home.access_log))
     server = Server((options.host, options.port), Surface(site), listener=listener)
     if options.secure:
         path = certificates.given(options.certificate) if options.certificate else None
         path = path or certificates.made(home.certificate_file, options.host)
         server.ssl_adapter = Adapter(str(path), str(path))
         log.info("the certificate's SHA-256 is %s", certificates.fingerprint(path))
-    _log_requests(home)
     return server
-
-
-def _log_requests(home: Home) -> None:
-    """Write the access log to a file of its own, which makes way for a new one before it fills the disk."""
-    handler = logging.handlers.RotatingFileHandler(home.access_log, maxBytes=MAX_LOG, backupCount=OLD_LOGS)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    access_log.log.addHandler(handler)
-    access_log.log.propagate = False

@@ -5,7 +5,6 @@ ends by SIGTERM, SIGINT or when somebody unmounts; then everything is durable be
 keeper finishes what the journal holds.
 """
 
-import ctypes
 import gc
 import logging
 import os
@@ -13,7 +12,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic_ns
@@ -22,12 +21,14 @@ from typing import TypeVar
 import trio
 
 from mimeifs.api import server as api
+from mimeifs.api.pulse import Pulse
 from mimeifs.api.services import services_of
 from mimeifs.clock import SystemClock, SystemRandomness
 from mimeifs.dav.listening import DriveOptions
 from mimeifs.engine import Engine, check_device
 from mimeifs.errors import CapacityError, IntegrityError, MimeiError, PeerError
 from mimeifs.fuse.mount import Mount, MountOptions
+from mimeifs.freed import keep_freed_memory
 from mimeifs.home import Home
 from mimeifs.ids import BlobId
 from mimeifs.messages import Announce, Broken, Go, Gone, Ready, Sync, Synced, Trouble, receive, receive_waiting, send
@@ -47,8 +48,6 @@ END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """What asks a node to end. They are blocked when it is forked, so that none is lost before it listens."""
 
 TELL_SECONDS = 0.05
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +59,13 @@ class ServeOptions:
     mount_options: MountOptions
     ready: Callable[[], None]
     drive: DriveOptions | None = None
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 class Node:
     """The engine on a trio loop, and its two partners."""
 
-    def __init__(self, engine: Engine, keeper: socket.socket, syncer: socket.socket) -> None:
+    def __init__(self, engine: Engine, keeper: socket.socket, syncer: socket.socket, pulse: Pulse) -> None:
         self.engine = engine
         self._keeper = keeper
         self._syncer = syncer
@@ -85,6 +85,7 @@ class Node:
         live.reserve = self._room.reserve
         live.spare = self._room.spare
         live.stirred = self._stir
+        live.beat = pulse.beat
 
     def _stir(self) -> None:
         self._stirred.set()
@@ -298,7 +299,7 @@ async def _serve(options: ServeOptions, keeper: socket.socket, syncer: socket.so
     device = options.home.device()
     check_device(database, device)
     engine = Engine(options.home, database, device, ready.first_segment, SystemClock(), SystemRandomness())
-    node = Node(engine, keeper, syncer)
+    node = Node(engine, keeper, syncer, options.pulse)
     root = await node.carry(lambda: engine.views.root)
     home = options.home.root
     mount = Mount(options.mount, options.mount_options, home, engine.live, engine.views.past, root, node)
@@ -338,12 +339,3 @@ async def _ask_on_loss(lifeline: int, asked: trio.Event) -> None:
 async def _end_when_asked(mount: Mount, asked: trio.Event) -> None:
     await asked.wait()
     mount.end()
-
-
-def keep_freed_memory() -> None:
-    """Have malloc(3) keep up to 8 MiB of what was freed (mallopt(3)): buffers of requests would otherwise be mapped and
-    unmapped each time, at a page fault for every 4 KiB. Where the C library is another one, nothing happens."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 8 << 20)

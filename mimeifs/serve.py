@@ -123,7 +123,7 @@ class _Supervisor:
         self._close_all_but()
         home, options = self._options.home, self._options.drive
         if options is not None:
-            drive.run(home, options, NodeTree(home.socket, home.storage), self._lifeline)
+            drive.run(home, options, NodeTree(home.socket, home.storage, self._options.pulse.count), self._lifeline)
 
     def _fork(self, name: str, work: Callable[[], None]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, node.END_SIGNALS)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from mimeifs.api.tree_requests import VersionsAt
 from mimeifs.model.resource import Facts, Guard, Lock, Path
+from mimeifs.store.interfaces import Buffer
 
 __all__ = ["Facts", "Guard", "Lock", "Path", "Reading", "Staged", "Tree", "VersionsAt"]
 
@@ -20,8 +21,8 @@ class Reading(Protocol):
     def facts(self) -> Facts:
         """As it was opened."""
 
-    def read(self, offset: int, size: int) -> bytes:
-        """At most so many bytes; none only at the end."""
+    def read(self, offset: int, size: int) -> Buffer:
+        """At most so many bytes, none only at the end; good until this thread reads again."""
 
     def close(self) -> None:
         """Let it go."""

@@ -11,6 +11,7 @@ from mimeifs.dav.exchange import Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path, Reading
 from mimeifs.dav.status import Refusal
 from mimeifs.errors import IntegrityError, IsADirError, NotADirError, NotFoundError
+from mimeifs.store.interfaces import Buffer
 
 BLOCK = 1 << 20
 _TYPES = mimetypes.MimeTypes(())
@@ -133,7 +134,7 @@ def _partial(facts: Facts, reading: Reading, parts: list[ranges.Range]) -> Answe
     return Answer(206, headers, _stream(reading, parts, heads, end))
 
 
-def _stream(reading: Reading, parts: list[ranges.Range], heads: list[bytes] | None = None, end: bytes = b"") -> Iterator[bytes]:
+def _stream(reading: Reading, parts: list[ranges.Range], heads: list[bytes] | None = None, end: bytes = b"") -> Iterator[Buffer]:
     """The bytes of all parts; closes the file at the end, however it comes."""
     try:
         for index, part in enumerate(parts):

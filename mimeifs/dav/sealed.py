@@ -7,9 +7,11 @@ one thread at a time, and a reader of packs belongs to one thread.
 import threading
 
 from mimeifs.store.blobs import BlobReader
-from mimeifs.store.content import ContentRef, Reader
+from mimeifs.store.content import ContentKind, ContentRef, Reader
 from mimeifs.store.database import Database, Table, open_database
+from mimeifs.store.interfaces import Buffer
 from mimeifs.store.packs import IndexRow
+from mimeifs.store.parts import check_length
 from mimeifs.store.storage import Storage
 
 CACHE_BYTES = 8 << 20
@@ -67,7 +69,11 @@ class SealedReader:
         self._ref = ref
         self._place = Reader()
 
-    def read(self, offset: int, size: int) -> bytes:
-        """``size`` bytes from ``offset``, fewer at the end."""
-        data = self._place.view(self._sealed.blobs(), self._ref, offset, size)
-        return data if isinstance(data, bytes) else bytes(data)
+    def read(self, offset: int, size: int) -> Buffer:
+        """At most ``size`` bytes from ``offset``, none only at the end; good until this thread reads again."""
+        if self._ref.kind is ContentKind.BLOB:
+            data = self._sealed.blobs().get(self._ref.digest)
+            check_length(len(data), (self._ref.digest, 0, self._ref.size))
+            return data if not offset and size >= len(data) else data[offset : offset + size]
+        size = self._place.whole(self._ref, offset, size)
+        return self._place.view(self._sealed.blobs(), self._ref, offset, size)

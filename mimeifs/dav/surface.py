@@ -69,6 +69,7 @@ class Site:
     origins: Origins
     litter: LitterTree | None = None
     """Where what desktops leave is kept; None to treat it as any file."""
+    log: access_log.AccessLog | None = None
 
 
 class Surface:
@@ -80,7 +81,7 @@ class Surface:
 
     def __call__(self, call: Call) -> Answer:
         """The answer. What is not below the prefix is the library's."""
-        entry = access_log.Entry(call)
+        entry = access_log.Entry(self._site.log, call)
         try:
             answer = self._answer(call, entry)
         except Refusal as refusal:

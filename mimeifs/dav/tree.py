@@ -8,7 +8,7 @@ and what was open on the first is gone. A tree is made in the process that uses 
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 from typing import TypeVar
@@ -19,28 +19,40 @@ from mimeifs.api import tree_requests as requests
 from mimeifs.api.client import Client, connect
 from mimeifs.api.requesting import Request
 from mimeifs.api.tree_requests import SLICE
+from mimeifs.dav.known import Known
 from mimeifs.dav.sealed import Sealed
 from mimeifs.errors import MimeiError, PeerError
 from mimeifs.model.resource import Facts, Guard, Lock, Path
 from mimeifs.store.content import EMPTY
+from mimeifs.store.interfaces import Buffer
 from mimeifs.store.storage import Storage
 
 R = TypeVar("R", bound=msgspec.Struct)
+MAX_KNOWN = 4096
 IDLE = 16
 """How many connections are kept for the next calls."""
 
 
 class NodeTree:
-    """The tree of the node that listens at ``socket`` over the store ``storage``. What is made belongs to ``uid`` and ``gid``,
-    or to whom its directory belongs."""
+    """The tree of the node that listens at ``socket`` over the store ``storage``; ``pulse`` tells whether it changes. What is made
+    belongs to ``uid`` and ``gid``, or to whom its directory belongs."""
 
-    def __init__(self, socket: FilePath, storage: Storage, *, uid: int | None = None, gid: int | None = None) -> None:
+    def __init__(
+        self,
+        socket: FilePath,
+        storage: Storage,
+        pulse: Callable[[], int] | None = None,
+        *,
+        uid: int | None = None,
+        gid: int | None = None,
+    ) -> None:
         self._socket = socket
         self._owner = (uid, gid)
         self._lock = threading.Lock()
         self._idle: list[Client] = []
         self._lifeline: tuple[Client, int] | None = None
         self._sealed = Sealed(storage)
+        self._opened = None if pulse is None else Known[Path, requests.Opened](pulse, most=MAX_KNOWN)
 
     # Connections
 
@@ -143,8 +155,15 @@ class NodeTree:
 
     def open(self, path: Path) -> "Reading":
         """A file to be read, as it is now."""
+        known = self._opened
+        opened = None if known is None else known.get(path)
+        if opened is not None:
+            return Reading(self, self._sealed, 0, opened)
+        moment = 0 if known is None else known.now()
         session = self.session()
         opened = self.call(requests.OpenFile(session, path))
+        if known is not None and opened.facts.ino and opened.facts.content is not None:
+            known.keep(path, opened, moment)  # Sealed, and no lock that ends by itself: as long as the tree stays, so does this.
         return Reading(self, self._sealed, session, opened)
 
     def space(self) -> tuple[int, int]:
@@ -232,8 +251,8 @@ class Reading:
         content = opened.facts.content
         self._read = None if content is None or content == EMPTY else sealed.reader(content)
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``offset``; fewer only at the end."""
+    def read(self, offset: int, size: int) -> Buffer:
+        """At most ``size`` bytes from ``offset``, none only at the end; good until this thread reads again."""
         if self._read is not None:
             return self._read.read(offset, size)
         if not self._number:

@@ -136,6 +136,8 @@ class Live:
         self.spare: Callable[[], int] = _endless
         self.quiet = True
         self.stirred: Callable[[], None] = _nobody_listens
+        self.beat: Callable[[], None] = _nobody_listens
+        """Told of everything that changes what the tree shows, before anybody can see it."""
         self._idle: OrderedDict[int, Node] = OrderedDict()
         self.resolve_link: Callable[[Inode], Node] = _itself
         self.invalidated: Callable[[int, bytes], None] = _nobody
@@ -262,6 +264,7 @@ class Live:
         prepared = self._prepared
         try:
             at = self.journal.append(*pieces)
+            self.beat()
             if self.quiet:
                 self.quiet = False
                 self.stirred()
@@ -291,6 +294,7 @@ class Live:
 
     def announced(self, position: int, *, moved: bool) -> None:
         """The keeper has replayed everything before ``position``; ``moved`` when bases changed."""
+        self.beat()
         self.database.renew()
         self.position = position
         if moved:

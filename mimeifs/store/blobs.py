@@ -47,6 +47,8 @@ class BlobReader:
         self._room = cache_bytes
         self._files = PackFiles(directory, self._read)
         self._decompressor = zstandard.ZstdDecompressor()
+        # Used again and again, because fresh memory costs a page fault every 4 KiB.
+        self._window = bytearray()
 
     def get(self, blob: BlobId) -> bytes:
         """See ``BlobSource``; takes the ID of a record as well."""
@@ -57,8 +59,55 @@ class BlobReader:
         return data
 
     def view(self, parts: Sequence[Part]) -> Buffer:
-        """See ``ViewSource``."""
-        return joined(self, parts)
+        """See ``ViewSource``. What is read from a pack goes straight into the memory that is returned.
+
+        A blob of which only a piece was wanted is remembered, since whoever reads on wants the rest of it.
+        """
+        found = [self._in_memory(blob) or self.locate(blob) for blob, _, _ in parts]
+        size = sum(data.plain if isinstance(data, IndexRow) else len(data) for data in found)
+        if size > MAX_WINDOW:
+            return joined(self, parts)  # Small pieces of large blobs, as no honest content has them.
+        window = self._window_of(size)
+        begin = at = 0
+        cold: list[BlobId] = []
+        for part, data in zip(parts, found, strict=True):
+            blob, start, length = part
+            if not isinstance(data, IndexRow):
+                check_length(len(data), part)
+                window[at : at + length] = memoryview(data)[start : start + length]
+            else:
+                check_length(data.plain, part)
+                place = window[at : at + data.plain]
+                try:
+                    self.fill(place, blob, data)
+                except _WouldWait:
+                    self._want(blob, data)
+                    cold.append(blob)
+                    continue
+                if length < data.plain or cold:
+                    self._remember(blob, bytes(place))
+                if start and at:
+                    place[:length] = place[start : start + length]
+                elif start:
+                    begin = at = start
+            at += length
+        if cold:
+            raise Cold(tuple(cold))
+        return window[begin:at]
+
+    def _in_memory(self, blob: BlobId) -> bytes | None:
+        data = self._cache.get(blob)
+        if data is not None:
+            self._cache.move_to_end(blob)
+        return data
+
+    def _want(self, blob: BlobId, row: IndexRow) -> None:
+        """A reader that waits has nothing to want."""
+
+    def _window_of(self, size: int) -> memoryview:
+        if size > len(self._window):
+            self._window = bytearray(size)
+        return memoryview(self._window)
 
     def fill(self, place: memoryview, blob: BlobId, row: IndexRow) -> None:
         """Put the verified plain bytes of ``blob`` into ``place``, which is as long; raises ``IntegrityError``."""
@@ -146,7 +195,6 @@ class ResidentBlobReader(BlobReader):
         self._waits = False
         self._fetch_files = PackFiles(directory)
         self._fetch_lock = threading.Lock()
-        # Both are used again and again, because fresh memory costs a page fault every 4 KiB.
         self._scratch = bytearray(SCRATCH_BYTES)
         self._window = bytearray(SCRATCH_BYTES)
         self._wanted: OrderedDict[bytes, IndexRow] = OrderedDict()
@@ -177,55 +225,11 @@ class ResidentBlobReader(BlobReader):
         with suppress(_WouldWait):  # The header of a pack not used yet is in no memory: this time nothing is asked for.
             super().ahead(ids)
 
-    def view(self, parts: Sequence[Part]) -> Buffer:
-        """See ``ViewSource``. What is read from a pack goes straight into the memory that is returned.
-
-        A blob of which only a piece was wanted is remembered, since whoever reads on wants the rest of it.
-        """
-        found = [self._in_memory(blob) or self.locate(blob) for blob, _, _ in parts]
-        size = sum(data.plain if isinstance(data, IndexRow) else len(data) for data in found)
-        if size > MAX_WINDOW:
-            return joined(self, parts)  # Small pieces of large blobs, as no honest content has them.
-        window = self._window_of(size)
-        begin = at = 0
-        cold: list[BlobId] = []
-        for part, data in zip(parts, found, strict=True):
-            blob, start, length = part
-            if not isinstance(data, IndexRow):
-                check_length(len(data), part)
-                window[at : at + length] = memoryview(data)[start : start + length]
-            else:
-                check_length(data.plain, part)
-                place = window[at : at + data.plain]
-                try:
-                    self.fill(place, blob, data)
-                except _WouldWait:
-                    self._want(blob, data)
-                    cold.append(blob)
-                    continue
-                if length < data.plain or cold:
-                    self._remember(blob, bytes(place))
-                if start and at:
-                    place[:length] = place[start : start + length]
-                elif start:
-                    begin = at = start
-            at += length
-        if cold:
-            raise Cold(tuple(cold))
-        return window[begin:at]
-
     def _in_memory(self, blob: BlobId) -> bytes | None:
-        data = self._cache.get(blob)
-        if data is not None:
-            self._cache.move_to_end(blob)
-        elif blob in self._pins and (data := self._unpin(blob)) is not None:
+        data = super()._in_memory(blob)
+        if data is None and blob in self._pins and (data := self._unpin(blob)) is not None:
             self._remember(blob, data)
         return data
-
-    def _window_of(self, size: int) -> memoryview:
-        if size > len(self._window):
-            self._window = bytearray(size)
-        return memoryview(self._window)
 
     def fetch(self, ids: Sequence[BlobId]) -> None:
         """Read from disk and pin what ``Cold`` or ``want`` named; blocking, for any thread.

@@ -165,6 +165,16 @@ class Reader:
         self._chunks: list[Chunk] = []
         self._following: Iterator[Chunk] = iter(())
 
+    def whole(self, ref: ContentRef, offset: int, size: int) -> int:
+        """How many of ``size`` bytes from ``offset`` to ask for so that the last chunk is read once and whole, as far as the
+        chunks that follow are known."""
+        stop = 0
+        for chunk in self._chunks if ref is self._ref else ():
+            if chunk.stop > offset + size:
+                break
+            stop = chunk.stop
+        return stop - offset if stop > offset else size
+
     def view(self, source: ViewSource, ref: ContentRef, offset: int, size: int) -> Buffer:
         """As :func:`read`, without the copy: good until the next call of the same ``source``."""
         stop = min(offset + size, ref.size)
