@@ -5,9 +5,11 @@ cannot be done raises a ``MimeiError`` and has changed nothing. Atomicity, durab
 matter; URLs, headers and XML are none of it.
 """
 
+from collections.abc import Hashable
 from typing import Protocol
 
 from mimeifs.api.tree_requests import VersionsAt
+from mimeifs.dav.known import Known
 from mimeifs.model.resource import Facts, Guard, Lock, Path
 from mimeifs.store.interfaces import Buffer
 
@@ -43,6 +45,10 @@ class Staged(Protocol):
 
 class Tree(Protocol):
     """The node's tree."""
+
+    @property
+    def listings(self) -> Known[Hashable, str] | None:
+        """What was written of directories, for as long as the tree stays as it is; None where nobody can tell."""
 
     def look(self, path: Path, *, properties: bool = False) -> Facts:
         """What is there."""

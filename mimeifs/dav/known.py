@@ -33,7 +33,7 @@ class Known(Generic[K, V]):
 
     def keep(self, key: K, answer: V, moment: int, size: int = 0) -> None:
         """Keep what the node has answered after ``moment``."""
-        if size > self._room:
+        if size > self._room or moment != self._pulse():
             return
         if moment != self._at or len(self._answers) >= self._most or self._size + size > self._room:
             # What is older is worth nothing after a change, and next to nothing where there is too much.

@@ -69,6 +69,8 @@ class _Upload:
 class LitterTree:
     """The tree for requests about litter that is not in it: those files are here, all else is the tree's below."""
 
+    listings = None
+
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._lock = threading.Lock()

@@ -1,9 +1,9 @@
 """PROPFIND and PROPPATCH (RFC 4918, sections 9.1 and 9.2): asking for properties, and setting them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from time import time_ns
 
-from mimeifs.dav import dates, live, multistatus, naming, preconditions, xml_in
+from mimeifs.dav import dates, live, members, multistatus, naming, preconditions, xml_in
 from mimeifs.dav.exchange import Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path
 from mimeifs.dav.live import CHECKSUMS, LIVE, WIN32, Context
@@ -16,6 +16,8 @@ from mimeifs.dav.xml_in import DAV, Change, Propfind
 
 PAGE = 500
 MAX_NAMES = 256
+MAX_KEPT = 4 << 20
+"""How long a listing may be, in characters, to be kept for who asks again."""
 _TIMES = {
     DAV + "getlastmodified": "mtime_ns",
     WIN32 + "Win32LastModifiedTime": "mtime_ns",
@@ -60,15 +62,44 @@ def _rows(
     if wanted is Depth.ZERO or facts.kind != "dir":
         return
     write = _writer(asked, live.ALL, context, brief)
-    after = b""
+    if not members.is_quick(asked):
+        for page in _members(exchange, path, dead):
+            yield from (write(shown, here) for shown, here in page)
+        return
+    write = members.writer(asked, path, context, brief, write)
+    yield from _kept(exchange, (path, asked, brief), _members(exchange, path, dead), write)
+
+
+def _members(exchange: Exchange, path: Path, dead: bool) -> Iterator[list[tuple[Facts, Path]]]:
+    """The members of a collection and their paths, page by page; links are followed."""
+    after, tree = b"", exchange.tree
     while True:
-        page, after = exchange.tree.entries(path, after, PAGE, properties=dead)
-        for one in page:
-            here = (*path, one.name)
-            shown = naming.followed(exchange.tree, here, one)[1] if one.kind == "symlink" else one
-            yield write(shown, here)
+        page, after = tree.entries(path, after, PAGE, properties=dead)
+        found = [(one, (*path, one.name)) for one in page]
+        yield [(naming.followed(tree, here, one)[1] if one.kind == "symlink" else one, here) for one, here in found]
         if not after:
             return
+
+
+def _kept(exchange: Exchange, key: Hashable, pages: Iterator[list[tuple[Facts, Path]]], write: Writer) -> Iterator[str]:
+    """Rows as they were written the last time where nothing has changed since; else as they are written now, and kept."""
+    listings = exchange.tree.listings
+    known = None if listings is None else listings.get(key)
+    if known is not None:
+        yield known
+        return
+    moment = 0 if listings is None else listings.now()
+    rows: list[str] | None = [] if listings is not None else None
+    size = 0
+    for page in pages:
+        text = "".join([write(shown, here) for shown, here in page])
+        size += len(text)
+        if rows is not None:
+            # A lock on an empty name shows as a file without a number, and ends by itself.
+            rows = [*rows, text] if size <= MAX_KEPT and all(shown.ino for shown, _ in page) else None
+        yield text
+    if listings is not None and rows is not None:
+        listings.keep(key, "".join(rows), moment, size)
 
 
 def _writer(asked: Propfind, everything: tuple[str, ...], context: Context, brief: bool) -> Writer:

@@ -8,7 +8,7 @@ and what was open on the first is gone. A tree is made in the process that uses 
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 from typing import TypeVar
@@ -29,6 +29,7 @@ from mimeifs.store.storage import Storage
 
 R = TypeVar("R", bound=msgspec.Struct)
 MAX_KNOWN = 4096
+LISTING_CHARACTERS = 16 << 20
 IDLE = 16
 """How many connections are kept for the next calls."""
 
@@ -53,6 +54,7 @@ class NodeTree:
         self._lifeline: tuple[Client, int] | None = None
         self._sealed = Sealed(storage)
         self._opened = None if pulse is None else Known[Path, requests.Opened](pulse, most=MAX_KNOWN)
+        self.listings = None if pulse is None else Known[Hashable, str](pulse, most=MAX_KNOWN, room=LISTING_CHARACTERS)
 
     # Connections
 

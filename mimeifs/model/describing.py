@@ -10,7 +10,7 @@ from heapq import merge
 
 from mimeifs.errors import MimeiError, NameTooLongError, NotFoundError
 from mimeifs.model.entry import Entry, Kind
-from mimeifs.model.etags import NOTHING, etag_of
+from mimeifs.model.etags import NOTHING, etag_of, strong
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import Live
 from mimeifs.model.live_dir import LiveDir
@@ -131,7 +131,9 @@ class Describing:
         size, limit = 0, max(1, min(limit, PAGE))
         entries = self._listed(node, after)
         for name, child in entries:
-            if child is None:
+            if isinstance(child, Facts):
+                rows.append(child)
+            elif child is None:
                 rows.append(_locked_facts(name, self._locks.on_name(node.ino, name)[0].taken_ns))
             else:
                 fixed = spot.fixed or (child.immutable and not node.immutable and node.steady(name))
@@ -141,8 +143,9 @@ class Describing:
                 return tuple(rows), b"" if next(entries, None) is None else name
         return tuple(rows), b""
 
-    def _listed(self, node: Node, after: bytes) -> Iterator[tuple[bytes, Node | None]]:
-        real = _entries(node, after) if isinstance(node, LiveDir) and not isinstance(node, RootDir) else node.scan(after)
+    def _listed(self, node: Node, after: bytes) -> Iterator[tuple[bytes, Node | Facts | None]]:
+        plain = isinstance(node, LiveDir) and not isinstance(node, RootDir)
+        real = _entries(node, after) if isinstance(node, LiveDir) and plain else node.scan(after)
         locked = [name for name in self._locks.names_in(node) if name > after]
         if not locked:
             yield from real
@@ -159,10 +162,14 @@ def _check_path(path: Path) -> None:
         raise NameTooLongError(f"a path has at most {MAX_DEPTH} names, and {MAX_PATH} bytes in them")
 
 
-def _entries(directory: LiveDir, after: bytes) -> Iterator[tuple[bytes, Node]]:
-    """Children of a live directory; those that are not in memory do not come into it."""
-    live = directory.tree.live
+def _entries(directory: LiveDir, after: bytes) -> Iterator[tuple[bytes, Node | Facts]]:
+    """Children of a live directory, or what there is to say of them at once; those that are not in memory do not come into
+    it."""
+    live, seed = directory.tree.live, directory.seed
     for name, known, entry in directory.entries(after):
+        if known is None and entry.kind is Kind.FILE and not entry.live and not entry.xattrs and entry.xattr_blob is None:
+            yield name, _plain_facts(name, entry, live.known_ino(seed, name))
+            continue
         inode = known or _brief(directory, name, entry)
         if inode.kind is not Kind.LINK:
             yield name, inode
@@ -178,6 +185,17 @@ def _brief(directory: LiveDir, name: bytes, entry: Entry) -> Inode:
     if entry.kind is Kind.HARD:
         return directory.adopt_linked(name, entry.link_id)
     return directory.adopt(name, entry) if entry.kind is Kind.LINK else directory.made(name, entry)
+
+
+def _plain_facts(name: bytes, entry: Entry, ino: int) -> Facts:
+    """As :func:`facts_of` of a sealed file of the present that has no attributes, without making the file."""
+    content, mtime_ns, ctime_ns = entry.content, entry.mtime_ns, entry.ctime_ns
+    etag = strong(content.digest) if content.size else NOTHING
+    born = min(mtime_ns, ctime_ns)
+    mode = stat.S_IFREG | entry.mode
+    return Facts(
+        name, "file", content.size, mtime_ns, ctime_ns, born, ino, mode, etag, True, False, b"", {}, content
+    )
 
 
 def facts_of(name: bytes, node: Node, *, fixed: bool, properties: bool) -> Facts:

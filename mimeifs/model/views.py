@@ -222,6 +222,7 @@ class MimeiDir(VirtualDir):
         if (self.mimei, name) in self.views.blanks:
             raise ExistsError("the name exists already")
         self.views.blanks[self.mimei, name] = self.child_ino(name)
+        self.views.live.beat()
         return self.lookup(name)
 
     def _take(self, label: str) -> None:
@@ -237,13 +238,18 @@ class MimeiDir(VirtualDir):
         try:
             self._take(label)
         except Later:
-            del self.views.blanks[self.mimei, blank]
+            self._drop(blank)
             raise
-        del self.views.blanks[self.mimei, blank]
+        self._drop(blank)
+
+    def _drop(self, blank: bytes) -> bool:
+        """Let a blank go; whether it was there."""
+        self.views.live.beat()
+        return self.views.blanks.pop((self.mimei, blank), None) is not None
 
     def rmdir(self, name: bytes) -> None:
         """Drop a label, never its version; or a blank."""
-        if self.views.blanks.pop((self.mimei, name), None) is not None:
+        if self._drop(name):
             return
         if name[:1] != b"@":
             raise NotFoundError("no such file or directory")
@@ -260,6 +266,7 @@ class MimeiDir(VirtualDir):
                 self._become(name, _text(new_name[1:]))
             else:
                 self.views.blanks[self.mimei, new_name] = self.views.blanks.pop((self.mimei, name))
+                self.views.live.beat()
             return
         if name[:1] != b"@" or new_name[:1] != b"@":
             raise NotPermittedError("a label keeps its @")

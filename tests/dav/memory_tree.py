@@ -90,6 +90,8 @@ class MemoryStaged:
 
 
 class MemoryTree:
+    listings = None
+
     def __init__(self, room: int = 1 << 40) -> None:
         self._lock = threading.RLock()
         self._number = 1
