@@ -19,7 +19,7 @@ class Call(NamedTuple):
     method: str
     target: str
     protocol: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: Body
     scheme: str
     address: str

@@ -4,7 +4,7 @@ Always true: whatever can be read in two ways is refused; where a request ends i
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from time import time
@@ -16,6 +16,8 @@ MAX_HEAD = 64 << 10
 SMALL_BODY = 64 << 10
 """Bodies up to so many bytes are waited for without a thread."""
 MAX_CHUNK_LINE = 1024
+MAX_KEPT = 1024
+_REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!-\"$-~\x80-\xff]*) (HTTP/1\.[01])\Z")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^`|~0-9A-Za-z]+\Z")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _SIZE = re.compile(r"\d{1,18}\Z", re.ASCII)
@@ -31,7 +33,7 @@ class Head(NamedTuple):
     method: str
     target: str
     protocol: str
-    fields: dict[str, str]
+    fields: Mapping[str, str]
 
     @property
     def stays(self) -> bool:
@@ -47,10 +49,24 @@ class Head(NamedTuple):
 
 def parse(data: bytes) -> Head:
     """The head in ``data``, which ends with its empty line. Raises ``Refusal``: 400, 417, 505."""
-    first, *lines = data[: -len(END)].split(b"\r\n")
-    method, target, protocol = _request_line(first)
+    first, _, rest = data[: -len(END)].partition(b"\r\n")
+    match = _REQUEST_LINE.match(first)
+    method, target, protocol = _request_line(first) if match is None else (part.decode("latin-1") for part in match.groups())
+    # A client says the same with every request; what may be a secret is not kept.
+    fields = _same(rest) if len(rest) <= MAX_KEPT and b"uthorization" not in rest else _fields(rest)
+    head = Head(method, target, protocol, fields)
+    _check_framing(head)
+    return head
+
+
+@lru_cache(256)
+def _same(data: bytes) -> Mapping[str, str]:
+    return _fields(data)
+
+
+def _fields(data: bytes) -> Mapping[str, str]:
     fields: dict[str, str] = {}
-    for each in lines:
+    for each in data.split(b"\r\n") if data else ():
         raw, colon, rest = each.partition(b":")
         name = _name(raw)
         if not colon or name is None:
@@ -65,9 +81,7 @@ def parse(data: bytes) -> Head:
             raise Refusal(400, f"there can be only one {name.title()}")
         else:
             fields[name] = f"{fields[name]}, {value}" if name in _LISTS else value
-    head = Head(method, target, protocol, fields)
-    _check_framing(head)
-    return head
+    return fields
 
 
 @lru_cache(1024)

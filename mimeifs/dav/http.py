@@ -58,6 +58,7 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
         self.held = 0
         self._greeting, self._heard = self.partial, False
         self._head: Head | None = None
+        self._poll: select.poll | None = None
         self._scheme = "https" if self.partial else "http"
 
     def speaks_soon(self, seconds: float) -> bool:
@@ -66,9 +67,10 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
             return False
         if self.rfile.has_data():
             return True
-        poll = select.poll()
-        poll.register(self.socket.fileno(), select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.socket.fileno(), select.POLLIN)
+        return bool(self._poll.poll(seconds * 1000))
 
     def communicate(self) -> bool:
         """Answer a request, if nobody needs to wait for more of it; whether the connection stays."""

@@ -6,6 +6,7 @@ answers only to names that mean this machine, and changes nothing for a page tha
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mimeifs.dav.status import Headers, Refusal
 
@@ -32,9 +33,7 @@ class Origins:
             raise Refusal(421, f"this server does not answer for {host[:100]}; --dav-public makes it")
         if method not in _SAFE and self._foreign(headers, host):
             raise Refusal(403, "a page of another site may not change anything here")
-        usual = _PORTS.get(scheme, "")
-        same = {host, f"{host}:{usual}"} if not port else {host, name} if port == usual else {host}
-        return frozenset(same | self.public)
+        return _names(host, name, port, scheme, self.public)
 
     def _foreign(self, headers: Mapping[str, str], host: str) -> bool:
         origin = headers.get("origin")
@@ -71,3 +70,11 @@ class Origins:
             ("Access-Control-Allow-Headers", kept),
             ("Access-Control-Max-Age", "600"),
         )
+
+
+@lru_cache(256)
+def _names(host: str, name: str, port: str, scheme: str, public: frozenset[str]) -> frozenset[str]:
+    """A host as the request names it, and what else means the same."""
+    usual = _PORTS.get(scheme, "")
+    same = {host, f"{host}:{usual}"} if not port else {host, name} if port == usual else {host}
+    return frozenset(same | public)

@@ -14,6 +14,8 @@ from mimeifs.errors import IntegrityError, IsADirError, NotADirError, NotFoundEr
 from mimeifs.store.interfaces import Buffer
 
 BLOCK = 1 << 20
+SMALL = 64 << 10
+"""Files up to so many bytes go out in one piece."""
 _TYPES = mimetypes.MimeTypes(())
 _ACTIVE = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml")
 
@@ -113,7 +115,8 @@ def _answer(exchange: Exchange, reading: Reading) -> Answer:
         if parts is not None:
             return _partial(facts, reading, parts)
     headers = [*_headers(facts), ("Content-Length", str(facts.size))]
-    return Answer(200, headers, _stream(reading, [ranges.Range(0, facts.size)]))
+    body = _stream(reading, [ranges.Range(0, facts.size)])
+    return Answer(200, headers, b"".join(body) if facts.size <= SMALL else body)
 
 
 def _partial(facts: Facts, reading: Reading, parts: list[ranges.Range]) -> Answer:
