@@ -19,6 +19,7 @@ from mimeifs.errors import ForbiddenError, PeerError, TooLargeError
 
 R = TypeVar("R", bound=msgspec.Struct)
 _ANSWER_SECONDS = 10.0
+_PIECE = 128 << 10
 _PEER = struct.Struct("iII")
 _ENDED = "the node ended in the middle of an answer; what it had promised is kept: see its log"
 
@@ -49,11 +50,22 @@ class Client:
 
     def call(self, request: Request[R]) -> R:
         """The node's reply; raises what the node raised, or ``PeerError``."""
+        self.post(request)
+        return self.heard(request)
+
+    def post(self, request: Request[R]) -> None:
+        """Send a request; its reply is to be heard later, in turn."""
         payload = encode(request)
         if len(payload) > MAX_REQUEST:
             raise TooLargeError(f"a request of {len(payload)} bytes is over the limit of {MAX_REQUEST}")
         try:
             self._socket.sendall(frame(payload))
+        except OSError as error:
+            raise PeerError(_ENDED) from error
+
+    def heard(self, _request: Request[R]) -> R:
+        """The reply to the first request that has none yet; raises what the node raised, or ``PeerError``."""
+        try:
             answer = self._receive()
         except OSError as error:
             raise PeerError(_ENDED) from error
@@ -67,7 +79,7 @@ class Client:
 
     def _receive(self) -> bytes:
         while (payload := self._next()) is None:
-            data = self._socket.recv(MAX_REQUEST)
+            data = self._socket.recv(_PIECE)
             if not data:
                 raise PeerError(_ENDED)
             self._frames.feed(data)

@@ -59,6 +59,7 @@ class Frames:
             raise TooLargeError(f"a frame of {size} bytes is over the limit of {self._limit}")
         if len(buffer) < HEAD.size + size:
             return None
-        payload = bytes(buffer[HEAD.size : HEAD.size + size])
+        with memoryview(buffer) as view:
+            payload = bytes(view[HEAD.size : HEAD.size + size])
         del buffer[: HEAD.size + size]
         return payload

@@ -18,6 +18,7 @@ import msgspec
 from mimeifs.api import tree_requests as requests
 from mimeifs.api.client import Client, connect
 from mimeifs.api.requesting import Request
+from mimeifs.api.streaming import Stream
 from mimeifs.api.tree_requests import SLICE
 from mimeifs.dav.known import Known
 from mimeifs.dav.sealed import Sealed
@@ -30,6 +31,9 @@ from mimeifs.store.storage import Storage
 R = TypeVar("R", bound=msgspec.Struct)
 MAX_KNOWN = 4096
 LISTING_CHARACTERS = 16 << 20
+CALLS = 32
+STREAMS = 12
+"""Connections in use at once; together well below what the node takes, so that commands find room."""
 IDLE = 16
 """How many connections are kept for the next calls."""
 
@@ -51,6 +55,8 @@ class NodeTree:
         self._owner = (uid, gid)
         self._lock = threading.Lock()
         self._idle: list[Client] = []
+        self._calling = threading.BoundedSemaphore(CALLS)
+        self._streaming = threading.BoundedSemaphore(STREAMS)
         self._lifeline: tuple[Client, int] | None = None
         self._sealed = Sealed(storage)
         self._opened = None if pulse is None else Known[Path, requests.Opened](pulse, most=MAX_KNOWN)
@@ -66,6 +72,11 @@ class NodeTree:
 
     @contextmanager
     def _connection(self) -> Iterator[Client]:
+        with self._calling, self._one() as client:
+            yield client
+
+    @contextmanager
+    def _one(self) -> Iterator[Client]:
         client = self._kept() or self._connect()
         try:
             yield client
@@ -97,6 +108,23 @@ class NodeTree:
                 self._idle.append(client)
                 return
         client.close()
+
+    def stream(self) -> Stream | None:
+        """A connection for many requests in a row; None where there are too many already."""
+        if not self._streaming.acquire(blocking=False):
+            return None
+        try:
+            return Stream(self._kept() or self._connect(), self._end_of_stream)
+        except BaseException:
+            self._streaming.release()
+            raise
+
+    def _end_of_stream(self, client: Client, *, is_clean: bool) -> None:
+        self._streaming.release()
+        if is_clean:
+            self._give_back(client)
+        else:
+            client.close()
 
     def call(self, request: Request[R]) -> R:
         """The node's reply."""
@@ -284,18 +312,35 @@ class Staged:
         self._session = session
         self._number = number
         self._open = True
+        self._stream: Stream | None = None
         self.size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append; raises ``CapacityError`` where there is no room."""
+        """Append, which may go on after this returns; raises ``CapacityError``, now or later, where there is no room."""
         with memoryview(data) as view:
             for start in range(0, len(view), SLICE):
                 piece = bytes(view[start : start + SLICE])
-                self._tree.call(requests.WriteStaged(self._session, self._number, self.size, piece))
+                self._send(requests.WriteStaged(self._session, self._number, self.size, piece))
                 self.size += len(piece)
+
+    def _send(self, request: requests.WriteStaged) -> None:
+        if self._stream is None and self.size:  # What is one piece needs no stream.
+            self._stream = self._tree.stream()
+        if self._stream is None:
+            self._tree.call(request)
+        else:
+            self._stream.send(request)
+
+    def _settle(self) -> None:
+        """Hear what became of everything that was sent."""
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            stream.end()
 
     def discard(self) -> None:
         """It is wanted no more; nothing happens to one that was committed."""
+        with suppress(MimeiError):  # It was refused already, or the node is gone.
+            self._settle()
         if self._open:
             self._open = False
             with suppress(MimeiError):  # A node that is gone has dropped it.
@@ -303,6 +348,7 @@ class Staged:
 
     def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
         """Take the place of what is at ``path``, whole and durably. What raises leaves it staged."""
+        self._settle()
         facts = self._tree.commit(self._session, self._number, path, guard, mtime_ns)
         self._open = False
         return facts

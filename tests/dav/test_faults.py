@@ -4,6 +4,9 @@ import socket
 import threading
 import time
 
+import pytest
+
+from mimeifs.dav import http
 from tests.dav.serving import Serving, serving
 
 X = "/webdav/x"
@@ -68,6 +71,84 @@ def test_silent_connections_hold_no_thread() -> None:
         assert [client.ask("GET", X).status for client in clients] == [200] * 50, "none was given up"
         for client in clients:
             client.close()
+
+
+def test_many_stalled_uploads_keep_nobody_out() -> None:
+    with serving(threads=32) as served:
+        served.ask("PUT", X, body=b"old")
+        clients = [served.client() for _ in range(300)]
+        for number, client in enumerate(clients):
+            client.head("PUT", f"/webdav/s{number}", size=1 << 20)
+            client.send(b"a" * 1000)
+        assert served.ask("GET", X).body == b"old"
+        for client in clients:
+            client.close()
+
+
+def test_a_small_body_that_stalls_holds_no_thread() -> None:
+    with serving(threads=1) as served:
+        clients = [served.client() for _ in range(20)]
+        for number, client in enumerate(clients):
+            client.head("PUT", f"/webdav/s{number}", size=10)
+            client.send(b"half ")
+        chunked = served.client()
+        chunked.head("PUT", "/webdav/c", {"Transfer-Encoding": "chunked"})
+        chunked.send(b"5\r\nhalf ")
+        assert served.ask("PUT", X, body=b"1").status == 201
+        for client in clients:
+            client.send(b"whole")
+        chunked.send(b"\r\n5\r\nwhole\r\n0\r\n\r\n")
+        assert [client.reply().status for client in (*clients, chunked)] == [201] * 21
+        assert {served.ask("GET", f"/webdav/{name}").body for name in ("s0", "s19", "c")} == {b"half whole"}
+        for client in (*clients, chunked):
+            client.close()
+
+
+def test_a_head_that_drips_holds_no_thread() -> None:
+    with serving(threads=1) as served:
+        clients = [served.client() for _ in range(20)]
+        for client in clients:
+            client.send(b"GET /webdav/ HTTP/1.1\r\nHost: loc")
+        assert served.ask("PUT", X, body=b"1").status == 201
+        for client in clients:
+            client.send(b"alhost\r\n\r\n")
+        assert [client.reply().status for client in clients] == [200] * 20
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"GET /webdav/ HTTP/1.1\r\nHost", b"PUT /webdav/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nabc"],
+)
+def test_waiting_ends(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(http, "IDLE_SECONDS", 0.1)
+    with serving(threads=2) as served, served.client() as client:
+        client.send(begun)
+        assert not begun or client.reply().status == 408
+        assert client.ended()
+        assert served.ask("GET", X).status == 404
+
+
+def test_where_much_is_held_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_HELD", 0)
+    with serving(threads=4) as served, served.client() as client:
+        client.head("PUT", X, size=10)
+        client.send(b"half ")
+        assert served.ask("GET", X).status == 404
+        client.send(b"whole")
+        assert client.reply().status == 201
+
+
+def test_requests_that_come_at_once_are_answered_in_turn(served: Serving) -> None:
+    put = b"PUT /webdav/%d HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    get = b"GET /webdav/%d HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with served.client() as client:
+        client.send(b"".join(put % number + get % number for number in range(20)))
+        replies = [client.reply() for _ in range(40)]
+    assert [reply.status for reply in replies] == [201, 200] * 20
+    assert {reply.body for reply in replies[1::2]} == {b"abc"}
 
 
 def test_more_than_ten_connections_are_kept(served: Serving) -> None:

@@ -3,6 +3,7 @@
 import ssl
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,27 +92,50 @@ def test_a_certificate_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> N
         certificates.given(tmp_path / "half")
 
 
-def test_a_handshake_that_stalls_holds_nobody(tmp_path: Path) -> None:
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[tuple[Server, ssl.SSLContext]]:
+    """A server that speaks TLS, and what trusts it."""
     path = certificates.made(tmp_path / "drive.pem", "127.0.0.1")
-    tree = MemoryTree()
-    server = Server(("127.0.0.1", 0), Surface(Site(tree, Gate(None), Origins())))
+    server = Server(("127.0.0.1", 0), Surface(Site(MemoryTree(), Gate(None), Origins())), threads=2)
     server.ssl_adapter = Adapter(str(path), str(path))
     server.prepare()
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
-        stalled = [Client(server.bind_addr) for _ in range(5)]
-        for client in stalled:
-            client.send(b"\x16\x03")
-        trusting = ssl.create_default_context(cafile=str(path))
-        client = Client(server.bind_addr)
-        client.socket = trusting.wrap_socket(client.socket, server_hostname="localhost")
-        client._file = client.socket.makefile("rb")
-        with client:
-            assert client.ask("PUT", "/webdav/x", body=b"1").status == 201
-            assert client.ask("GET", "/webdav/x").body == b"1"
-        for one in stalled:
-            one.close()
+        yield server, ssl.create_default_context(cafile=str(path))
     finally:
         server.stop()
         thread.join(PATIENCE)
+
+
+def greeted(server: Server, trusting: ssl.SSLContext) -> Client:
+    client = Client(server.bind_addr)
+    client.socket = trusting.wrap_socket(client.socket, server_hostname="localhost")
+    client._file = client.socket.makefile("rb")
+    return client
+
+
+def test_a_handshake_that_stalls_holds_nobody(secure: tuple[Server, ssl.SSLContext]) -> None:
+    stalled = [Client(secure[0].bind_addr) for _ in range(5)]
+    for client in stalled:
+        client.send(b"\x16\x03")
+    with greeted(*secure) as client:
+        assert client.ask("PUT", "/webdav/x", body=b"1").status == 201
+        assert client.ask("GET", "/webdav/x").body == b"1"
+    for one in stalled:
+        one.close()
+
+
+def test_much_goes_over_tls(secure: tuple[Server, ssl.SSLContext]) -> None:
+    data = bytes(range(256)) * (1 << 14)
+    with greeted(*secure) as client:
+        assert client.ask("PUT", "/webdav/x", body=data).status == 201
+        assert client.ask("GET", "/webdav/x").body == data
+
+
+def test_plain_http_where_tls_is_spoken_is_told_so(secure: tuple[Server, ssl.SSLContext]) -> None:
+    with Client(secure[0].bind_addr) as client:
+        reply = client.ask("GET", "/webdav/")
+        assert reply.status == 400
+        assert b"https://" in reply.body
+        assert client.ended()
