@@ -59,6 +59,7 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
         self._greeting, self._heard = self.partial, False
         self._head: Head | None = None
         self._poll: select.poll | None = None
+        self._admitted = False
         self._scheme = "https" if self.partial else "http"
 
     def speaks_soon(self, seconds: float) -> bool:
@@ -72,12 +73,22 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
             self._poll.register(self.socket.fileno(), select.POLLIN)
         return bool(self._poll.poll(seconds * 1000))
 
-    def communicate(self) -> bool:
-        """Answer a request, if nobody needs to wait for more of it; whether the connection stays."""
+    def communicate(self) -> bool | None:
+        """Answer a request, if nobody needs to wait for more of it; whether the connection stays, None where it waits for its turn
+        to be received."""
         try:
             if not self._arrived():
                 return True
-            return self._answered()
+            if not self._admitted and self._is_upload():
+                self._admitted = True
+                if not self.server.requests.may_receive(self):
+                    return None
+            try:
+                return self._answered()
+            finally:
+                if self._admitted:
+                    self._admitted = False
+                    self.server.requests.received()
         except Refusal as refusal:
             self._refuse(refusal)
         except TimeoutError:
@@ -109,6 +120,10 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
             self._head = heads.parse(found)
             data, at = self.rfile.waiting()
         return heads.is_there(self._head, data, at)
+
+    def _is_upload(self) -> bool:
+        """Whether a thread is to receive the body."""
+        return self._head is not None and not heads.has_come(self._head, *self.rfile.waiting())
 
     def _wait(self) -> None:
         """Say for what, and how long, it is to wait in the listening loop."""

@@ -1,7 +1,8 @@
 """The threads that answer requests: as many as are busy, up to a bound, in the place of cheroot's ten.
 
-A thread that waits for the network costs nothing but itself; when all of them wait and another request comes, the one that
-has waited longest is given up. So stalled uploads and slow readers, however many, keep nobody out.
+A request whose body is still to be received by a thread is an upload; uploads have three threads of four at most, and wait in a
+line of their own for one. When uploads wait, or all threads are taken and another request comes, the thread that has waited
+longest for its network is given up. So stalled uploads and slow readers, however many, keep nobody out.
 """
 
 import logging
@@ -27,8 +28,8 @@ class Conn(Protocol):
     patience: Patience
     socket: socket.socket
 
-    def communicate(self) -> bool:
-        """Answer a request; whether the connection stays."""
+    def communicate(self) -> bool | None:
+        """Answer a request; whether the connection stays, None where it is somebody else's now."""
 
     def speaks_soon(self, seconds: float) -> bool:
         """Wait so long for the next request; whether there is one."""
@@ -72,6 +73,9 @@ class Workers:
         self.min, self.max = 1, most
         self._changed = threading.Condition()
         self._queue: deque[Conn] = deque()
+        self._most_uploads = max(1, most * 3 // 4)
+        self._uploads = 0
+        self._parked: deque[Conn] = deque()
         self._busy: dict[threading.Thread, Conn | None] = {}
         self._idle = 0
         self._ended = False
@@ -92,21 +96,43 @@ class Workers:
     def put(self, conn: Conn) -> None:
         """Have a request answered."""
         with self._changed:
-            self._queue.append(conn)
-            if self._idle >= len(self._queue):
-                self._changed.notify()
-            elif len(self._busy) < self.max:
-                thread = threading.Thread(target=self._work, name="dav worker", daemon=True)
-                self._busy[thread] = None
-                thread.start()
+            self._enqueue(conn)
+
+    def _enqueue(self, conn: Conn) -> None:
+        self._queue.append(conn)
+        if self._idle >= len(self._queue):
+            self._changed.notify()
+        elif len(self._busy) < self.max:
+            thread = threading.Thread(target=self._work, name="dav worker", daemon=True)
+            self._busy[thread] = None
+            thread.start()
+        else:
+            self._give_up(1)
+
+    def may_receive(self, conn: Conn) -> bool:
+        """Whether the thread that asks may receive an upload; else it is to let go of the connection, which comes back to a
+        thread when there is room, and may then."""
+        with self._changed:
+            if self._uploads < self._most_uploads:
+                self._uploads += 1
+                return True
+            self._parked.append(conn)
+            self._give_up(1)
+            return False
+
+    def received(self) -> None:
+        """An upload is over; the next one takes its place."""
+        with self._changed:
+            if self._parked and not self._ended:
+                self._enqueue(self._parked.popleft())
             else:
-                self._give_up(1)
+                self._uploads -= 1
 
     def relieve(self) -> None:
         """Called now and then: make room for those who wait for a thread."""
         with self._changed:
-            if len(self._queue) > self._idle:
-                self._give_up(len(self._queue))
+            if self._parked or len(self._queue) > self._idle:
+                self._give_up(max(len(self._queue), len(self._parked)))
 
     def _give_up(self, most: int) -> None:
         """Hang up on connections whose threads have waited for the network too long, and longest."""
@@ -120,7 +146,7 @@ class Workers:
     def _work(self) -> None:
         me = threading.current_thread()
         while (conn := self._next(me)) is not None:
-            keep = False
+            keep: bool | None = False
             try:
                 while keep := conn.communicate():
                     # Two hops between threads cost more than most requests; who has more to ask asks soon.
@@ -132,7 +158,7 @@ class Workers:
             try:
                 if keep:
                     self._server.put_conn(conn)
-                else:
+                elif keep is not None:
                     conn.close()
             except OSError:
                 log.debug("a connection broke while it was put away")
@@ -157,9 +183,10 @@ class Workers:
         end = monotonic() + timeout
         with self._changed:
             self._ended = True
-            for waiting in self._queue:
+            for waiting in (*self._queue, *self._parked):
                 waiting.close()
             self._queue.clear()
+            self._parked.clear()
             self._changed.notify_all()
             threads = list(self._busy)
         for thread in threads:
