@@ -1,8 +1,8 @@
 """``python -m benchmarks [NAME...] [--quick] [--json]``: the table of speed and size, with targets.
 
-Names: ``mount`` (against the yardstick), ``versions``, ``large``, ``loaded``, ``memory``, ``prolly``; without any, all of
-them. Needs ``/dev/fuse``; as root it can drop the kernel's caches, else what is called cold is warm. The exit code is 1 when a
-target was missed, so that a glance at it is enough.
+Names: ``mount`` (against the yardstick), ``versions``, ``large``, ``loaded``, ``memory``, ``dav`` (beside Apache, where that is
+installed), ``prolly``; without any, all of them. Needs ``/dev/fuse``; as root it can drop the kernel's caches, else what is called
+cold is warm. The exit code is 1 when a target was missed, so that a glance at it is enough.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import harness, large, loaded, memory, versions
+from benchmarks import dav, harness, large, loaded, memory, versions
 from benchmarks.figures import FULL, QUICK, Figure, Scale, as_json, table
 
 MEASURES: dict[str, tuple[str, Callable[[Path, Scale], list[Figure]]]] = {
@@ -22,6 +22,7 @@ MEASURES: dict[str, tuple[str, Callable[[Path, Scale], list[Figure]]]] = {
     "large": ("a large file", large.measure),
     "loaded": ("cold, cached and under load", loaded.measure),
     "memory": ("memory", memory.measure),
+    "dav": ("the network drive", dav.measure),
 }
 NAMES = ("mount", *MEASURES, "prolly")
 
