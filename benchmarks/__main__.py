@@ -1,8 +1,8 @@
 """``python -m benchmarks [NAME...] [--quick] [--json]``: the table of speed and size, with targets.
 
 Names: ``mount`` (against the yardstick), ``versions``, ``large``, ``loaded``, ``memory``, ``dav`` (beside Apache, where that is
-installed), ``prolly``; without any, all of them. Needs ``/dev/fuse``; as root it can drop the kernel's caches, else what is called
-cold is warm. The exit code is 1 when a target was missed, so that a glance at it is enough.
+installed), ``prolly``; without any, all of them. Needs ``/dev/fuse``; as root it can drop the kernel's caches, else what is
+called cold is warm. The exit code is 1 when a target was missed, so that a glance at it is enough.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """``python -m benchmarks dav``, or parts of it by ``python -m benchmarks.dav [PART...] [--quick] [--json]``: the network drive
 beside Apache with mod_dav, in one run, on the same disk, over loopback.
 
-Parts: ``large`` (a large file, up and down), ``parallel``, ``small`` (many small ones on one connection), ``listing``, ``crowd``
-(connections that are idle or stall) and ``memory`` (of a listing). What is compared takes turns; the median of the rounds' ratios
-counts, ours over theirs, in seconds. Everything read was read before; everything written is on the disk when the time is up.
+Parts: ``large`` (a large file, up and down), ``parallel``, ``small`` (many small ones on one connection), ``listing``,
+``crowd`` (connections that are idle or stall) and ``memory`` (of a listing). What is compared takes turns; the median of the
+rounds' ratios counts, ours over theirs, in seconds. Everything read was read before and is sealed; where a row says so,
+everything written is on the disk when the time is up.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from benchmarks import harness
@@ -76,7 +78,7 @@ class Both:
 
     def compare(self, name: str, act: Callable[[Side], float], target: float, note: str = "", rounds: int = 0) -> Figure:
         """Seconds of ours over seconds of theirs; without them, our seconds and no target."""
-        seconds = harness.alternate({side.prefix: lambda side=side: act(side) for side in self.sides()}, rounds or self.rounds)
+        seconds = harness.alternate({side.prefix: partial(act, side) for side in self.sides()}, rounds or self.rounds)
         ours = seconds[self.ours.prefix]
         mine = statistics.median(ours)
         if self.theirs is None:
@@ -250,7 +252,7 @@ def _listed(systems: Both) -> list[Figure]:
     systems.ours.prefix = "/webdav/big/"
     place, rows = "dir-0000/", []
     for name, asked in (("all properties", ALL), ("five named properties", FIVE)):
-        sizes = {}
+        sizes: dict[str, int] = {}
 
         def ask(side: Side, asked: bytes = asked, sizes: dict[str, int] = sizes) -> float:
             with side.open() as connection:

@@ -27,8 +27,8 @@ from mimeifs.clock import SystemClock, SystemRandomness
 from mimeifs.dav.listening import DriveOptions
 from mimeifs.engine import Engine, check_device
 from mimeifs.errors import CapacityError, IntegrityError, MimeiError, PeerError
-from mimeifs.fuse.mount import Mount, MountOptions
 from mimeifs.freed import keep_freed_memory
+from mimeifs.fuse.mount import Mount, MountOptions
 from mimeifs.home import Home
 from mimeifs.ids import BlobId
 from mimeifs.messages import Announce, Broken, Go, Gone, Ready, Sync, Synced, Trouble, receive, receive_waiting, send

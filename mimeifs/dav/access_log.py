@@ -1,7 +1,7 @@
-"""The access log, in the combined format that every reader of logs knows. Not through ``logging``, which costs more than an answer.
+"""The access log, in the combined format that every reader of logs knows. Not by ``logging``, which costs more than an answer.
 
-Always true: a line is written whole; a full file makes way for a new one, and a few old ones are kept; a disk that takes no more
-lines keeps nobody from his answer.
+Always true: a line is written whole; a full file makes way for a new one, and a few old ones are kept; a disk that takes no
+more lines keeps nobody from his answer.
 """
 
 import os

@@ -174,4 +174,6 @@ def answer(status: int, headers: Sequence[tuple[str, str]], *, last: bool) -> by
     if fields.count("\n") != fields.count("\r\n") or fields.count("\n") != len(headers):
         raise ValueError("a header of an answer holds a line break")
     closing = "Connection: close\r\n" if last else ""
-    return f"HTTP/1.1 {line(status)}\r\n{fields}{closing}Date: {_date(int(time()))}\r\nServer: mimeifs\r\n\r\n".encode("latin-1")
+    return f"HTTP/1.1 {line(status)}\r\n{fields}{closing}Date: {_date(int(time()))}\r\nServer: mimeifs\r\n\r\n".encode(
+        "latin-1"
+    )

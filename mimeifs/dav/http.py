@@ -4,9 +4,9 @@ What a connection receives is taken in without waiting; while its head, or a sma
 loop beside those that are idle, at the cost of what it has sent. Then a thread answers. The body of a large upload is received
 by that thread, which whoever else needs one may take away again (``workers``).
 
-What of the library is replaced, because each was wrong or slow: a repeated ``Content-Length`` counts as its last, a negative one
-as any, and beside chunks as none; ``100 Continue`` is sent before anybody has looked at the request; a body nobody wants is read
-into memory; a connection that says nothing holds a thread, and a TLS handshake that stalls holds everybody.
+What of the library is replaced, because each was wrong or slow: a repeated ``Content-Length`` counts as its last, a negative
+one as any, and beside chunks as none; ``100 Continue`` is sent before anybody has looked at the request; a body nobody wants is
+read into memory; a connection that says nothing holds a thread, and a TLS handshake that stalls holds everybody.
 """
 
 import logging
@@ -74,8 +74,8 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
         return bool(self._poll.poll(seconds * 1000))
 
     def communicate(self) -> bool | None:
-        """Answer a request, if nobody needs to wait for more of it; whether the connection stays, None where it waits for its turn
-        to be received."""
+        """Answer a request, if nobody needs to wait for more of it; whether the connection stays, None where it waits for its
+        turn to be received."""
         try:
             if not self._arrived():
                 return True
@@ -208,7 +208,7 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
             if size is not None and sent > size:
                 raise ConnectionError("an answer is longer than it said")
             if chunked:
-                self.wfile.write(b"%b%x\r\n%b\r\n" % (before, len(piece), piece))
+                self.wfile.write(b"".join((before, b"%x\r\n" % len(piece), piece, b"\r\n")))
             elif before and len(piece) > SMALL:
                 self.wfile.write(before)
                 self.wfile.write(piece)

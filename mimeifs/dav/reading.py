@@ -137,7 +137,9 @@ def _partial(facts: Facts, reading: Reading, parts: list[ranges.Range]) -> Answe
     return Answer(206, headers, _stream(reading, parts, heads, end))
 
 
-def _stream(reading: Reading, parts: list[ranges.Range], heads: list[bytes] | None = None, end: bytes = b"") -> Iterator[Buffer]:
+def _stream(
+    reading: Reading, parts: list[ranges.Range], heads: list[bytes] | None = None, end: bytes = b""
+) -> Iterator[Buffer]:
     """The bytes of all parts; closes the file at the end, however it comes."""
     try:
         for index, part in enumerate(parts):

@@ -5,6 +5,7 @@ one thread at a time, and a reader of packs belongs to one thread.
 """
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from mimeifs.store.blobs import BlobReader
 from mimeifs.store.content import ContentKind, ContentRef, Reader
@@ -15,6 +16,8 @@ from mimeifs.store.parts import check_length
 from mimeifs.store.storage import Storage
 
 CACHE_BYTES = 8 << 20
+STREAM_BYTES = 1 << 20
+AHEAD_THREADS = 16
 
 
 class Sealed:
@@ -26,6 +29,8 @@ class Sealed:
         self._lock = threading.Lock()
         self._database: Database | None = None
         self._readers: list[BlobReader] = []
+        self._free: list[BlobReader] = []
+        self.pool = ThreadPoolExecutor(AHEAD_THREADS, "dav reader")
 
     def reader(self, ref: ContentRef) -> "SealedReader":
         """A reader of one content."""
@@ -40,6 +45,20 @@ class Sealed:
                 self._readers.append(found)
         return found
 
+    def take(self) -> BlobReader:
+        """A reader for one stream, given back at its end."""
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+            made = BlobReader(self._storage.packs, self._lookup, cache_bytes=STREAM_BYTES)
+            self._readers.append(made)
+            return made
+
+    def give_back(self, reader: BlobReader) -> None:
+        """A stream is over."""
+        with self._lock:
+            self._free.append(reader)
+
     def _lookup(self, digest: bytes) -> IndexRow | None:
         with self._lock:
             if self._database is None:
@@ -52,28 +71,65 @@ class Sealed:
 
     def close(self) -> None:
         """Close everything; no thread may be reading."""
+        self.pool.shutdown()
         with self._lock:
             for reader in self._readers:
                 reader.close()
             self._readers.clear()
+            self._free.clear()
             if self._database is not None:
                 self._database.close()
                 self._database = None
 
 
 class SealedReader:
-    """Reads one content, quickest from front to back. For one thread at a time."""
+    """Reads one content, quickest from front to back: then the next block is read and verified while the last one is sent. For
+    one thread at a time."""
 
     def __init__(self, sealed: Sealed, ref: ContentRef) -> None:
         self._sealed = sealed
         self._ref = ref
         self._place = Reader()
+        self._expected = 0
+        self._next: tuple[int, Future[Buffer]] | None = None
+        self._own: list[BlobReader] = []
+        """Two, since what was read stays where it is while the next is read."""
 
     def read(self, offset: int, size: int) -> Buffer:
-        """At most ``size`` bytes from ``offset``, none only at the end; good until this thread reads again."""
-        if self._ref.kind is ContentKind.BLOB:
+        """At most ``size`` bytes from ``offset``, none only at the end; good until the next call."""
+        if self._ref.kind is not ContentKind.CHUNKS:
             data = self._sealed.blobs().get(self._ref.digest)
             check_length(len(data), (self._ref.digest, 0, self._ref.size))
             return data if not offset and size >= len(data) else data[offset : offset + size]
+        follows = 0 < offset == self._expected
+        found = self._taken(offset) if follows else None
+        if found is None:
+            found = self._load(offset, size)
+        self._expected = offset + len(found)
+        if follows and self._expected < self._ref.size:
+            self._next = self._expected, self._sealed.pool.submit(self._load, self._expected, size)
+        return found
+
+    def _taken(self, offset: int) -> Buffer | None:
+        """What was read ahead, if that is what is wanted."""
+        following, self._next = self._next, None
+        if following is None:
+            return None
+        data = following[1].result()
+        return data if following[0] == offset else None
+
+    def _load(self, offset: int, size: int) -> Buffer:
+        if not self._own:
+            self._own = [self._sealed.take(), self._sealed.take()]
+        self._own.reverse()
         size = self._place.whole(self._ref, offset, size)
-        return self._place.view(self._sealed.blobs(), self._ref, offset, size)
+        return self._place.view(self._own[0], self._ref, offset, size)
+
+    def close(self) -> None:
+        """It is wanted no more, nor is what was read last."""
+        following, self._next = self._next, None
+        if following is not None:
+            following[1].exception()  # Whatever became of it: it has ended.
+        own, self._own = self._own, []
+        for reader in own:
+            self._sealed.give_back(reader)

@@ -77,7 +77,7 @@ class Surface:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._outside: "Outside | None" = None
+        self._outside: Outside | None = None
 
     def __call__(self, call: Call) -> Answer:
         """The answer. What is not below the prefix is the library's."""

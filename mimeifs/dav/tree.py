@@ -39,8 +39,8 @@ IDLE = 16
 
 
 class NodeTree:
-    """The tree of the node that listens at ``socket`` over the store ``storage``; ``pulse`` tells whether it changes. What is made
-    belongs to ``uid`` and ``gid``, or to whom its directory belongs."""
+    """The tree of the node that listens at ``socket`` over the store ``storage``; ``pulse`` tells whether it changes. What is
+    made belongs to ``uid`` and ``gid``, or to whom its directory belongs."""
 
     def __init__(
         self,
@@ -193,7 +193,9 @@ class NodeTree:
         session = self.session()
         opened = self.call(requests.OpenFile(session, path))
         if known is not None and opened.facts.ino and opened.facts.content is not None:
-            known.keep(path, opened, moment)  # Sealed, and no lock that ends by itself: as long as the tree stays, so does this.
+            known.keep(
+                path, opened, moment
+            )  # Sealed, and no lock that ends by itself: as long as the tree stays, so does this.
         return Reading(self, self._sealed, session, opened)
 
     def space(self) -> tuple[int, int]:
@@ -298,6 +300,8 @@ class Reading:
 
     def close(self) -> None:
         """It is wanted no more."""
+        if self._read is not None:
+            self._read.close()
         number, self._number = self._number, 0
         if number:
             with suppress(MimeiError):  # A node that is gone has closed it.

@@ -53,8 +53,8 @@ class Patience:
 
 
 class Inflow:
-    """The reading end: heads, lines, any bytes for bodies. ``deadline`` bounds a whole head, however slowly it drips; once it is
-    ``late``, there is no more waiting at all."""
+    """The reading end: heads, lines, any bytes for bodies. ``deadline`` bounds a whole head, however slowly it drips; once it
+    is ``late``, there is no more waiting at all."""
 
     def __init__(self, sock: socket.socket, patience: Patience, timeout: float) -> None:
         self._socket = sock

@@ -193,9 +193,7 @@ def _plain_facts(name: bytes, entry: Entry, ino: int) -> Facts:
     etag = strong(content.digest) if content.size else NOTHING
     born = min(mtime_ns, ctime_ns)
     mode = stat.S_IFREG | entry.mode
-    return Facts(
-        name, "file", content.size, mtime_ns, ctime_ns, born, ino, mode, etag, True, False, b"", {}, content
-    )
+    return Facts(name, "file", content.size, mtime_ns, ctime_ns, born, ino, mode, etag, True, False, b"", {}, content)
 
 
 def facts_of(name: bytes, node: Node, *, fixed: bool, properties: bool) -> Facts:

@@ -38,7 +38,8 @@ class _Socket:
         name, _, port = host.partition(":")
         self._socket = socket.create_connection((name, int(port)), PATIENCE)
         key = base64.b64encode(os.urandom(16)).decode()
-        fields = f"Host: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13"
+        fields = f"Host: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
+        fields += f"\r\nSec-WebSocket-Key: {key}"
         self._socket.sendall(f"GET /{path} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
         self._file = self._socket.makefile("rb")
         if b" 101 " not in self._file.readline():
@@ -188,7 +189,9 @@ def browser() -> Iterator[Browser]:
     """A browser with a profile that goes with it."""
     with tempfile.TemporaryDirectory(prefix="chromium.", ignore_cleanup_errors=True) as profile:
         command = [PROGRAM or "chromium", *_OPTIONS, f"--user-data-dir={profile}", "about:blank"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+        )
         try:
             assert process.stderr is not None
             said = ""

@@ -86,9 +86,7 @@ def test_a_version_says_that_it_is_one(chromium: Browser, letters: str) -> None:
         assert not page.text("#files")
 
 
-def test_upload_by_button_drop_and_keyboard(
-    chromium: Browser, drive: tuple[Served, str], tmp_path: Path
-) -> None:
+def test_upload_by_button_drop_and_keyboard(chromium: Browser, drive: tuple[Served, str], tmp_path: Path) -> None:
     served, url = drive
     served.mimei("inbox")
     chosen, dropped = tmp_path / "chosen ü.txt", tmp_path / "dropped.bin"
@@ -124,7 +122,9 @@ def test_it_fits_and_can_be_read(chromium: Browser, letters: str, width: int, da
     with chromium.page(letters, width, dark=dark) as page:
         keep(page, f"{width}-{'dark' if dark else 'light'}")
         assert page.value("document.documentElement.scrollWidth") <= width
-        luminance = "c => c.match(/[\\d.]+/g).slice(0, 3).map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)"
+        luminance = (
+            "c => c.match(/[\\d.]+/g).slice(0, 3).map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)"
+        )
         contrast = f"""(() => {{
             const light = c => {{ const [r, g, b] = ({luminance})(c); return .2126 * r + .7152 * g + .0722 * b; }};
             const paper = light(getComputedStyle(document.body).backgroundColor);

@@ -10,7 +10,9 @@ from mimeifs.model.resource import Facts
 from tests.dav.memory_tree import MemoryTree
 
 TIMES = st.integers(-(10**18), 10**19)
-NAMES = st.one_of(st.binary(min_size=1, max_size=20), st.text(min_size=1, max_size=9).map(lambda name: name.encode(errors="replace")))
+NAMES = st.one_of(
+    st.binary(min_size=1, max_size=20), st.text(min_size=1, max_size=9).map(lambda name: name.encode(errors="replace"))
+)
 FACTS = st.builds(
     Facts,
     NAMES,
