@@ -541,3 +541,18 @@ def test_a_time_of_creation_is_kept(tree: Tree) -> None:
     facts = tree.local.run(lambda: tree.resources.patch(at("/photos/a"), Guard(), {}, 10, -7))
     assert (facts.mtime_ns, facts.birth_ns) == (10, -7)
     assert tree.look("/photos/a").birth_ns == -7
+
+
+def test_a_page_says_of_each_what_a_look_says(tree: Tree) -> None:
+    for name, data in (("empty", b""), ("small", b"x"), ("long", BIG)):
+        tree.put(f"/photos/d/{name}", data)
+    tree.mkdir("/photos/d/inside")
+    last(tree, "/photos")
+    tree.local.crash()  # Nothing is in memory any more, so what a page says comes out of what is stored.
+    after = Tree(tree.local)
+    after.put("/photos/d/new", b"y")
+    page, _ = after.local.run(lambda: after.resources.page(at("/photos/d"), b"", 100, properties=False))
+    assert {facts.name for facts in page} == {b"empty", b"small", b"long", b"inside", b"new", b"x"}
+    for facts in page:
+        path = (*at("/photos/d"), facts.name)
+        assert facts == after.local.run(lambda path=path: after.resources.look(path))
