@@ -57,6 +57,7 @@ class NodeTree:
         self._idle: list[Client] = []
         self._calling = threading.BoundedSemaphore(CALLS)
         self._streaming = threading.BoundedSemaphore(STREAMS)
+        self._streamed: set[Client] = set()
         self._lifeline: tuple[Client, int] | None = None
         self._sealed = Sealed(storage)
         self._opened = None if pulse is None else Known[Path, requests.Opened](pulse, most=MAX_KNOWN)
@@ -114,13 +115,18 @@ class NodeTree:
         if not self._streaming.acquire(blocking=False):
             return None
         try:
-            return Stream(self._kept() or self._connect(), self._end_of_stream)
+            client = self._kept() or self._connect()
         except BaseException:
             self._streaming.release()
             raise
+        with self._lock:
+            self._streamed.add(client)
+        return Stream(client, self._end_of_stream)
 
     def _end_of_stream(self, client: Client, *, is_clean: bool) -> None:
         self._streaming.release()
+        with self._lock:
+            self._streamed.discard(client)
         if is_clean:
             self._give_back(client)
         else:
@@ -159,6 +165,9 @@ class NodeTree:
         """Hang up, and let go of everything."""
         self._drop_idle()
         with self._lock:
+            for client in self._streamed:
+                client.close()
+            self._streamed.clear()
             if self._lifeline is not None:
                 self._lifeline[0].close()
                 self._lifeline = None
