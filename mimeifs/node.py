@@ -65,7 +65,7 @@ class ServeOptions:
 class Node:
     """The engine on a trio loop, and its two partners."""
 
-    def __init__(self, engine: Engine, keeper: socket.socket, syncer: socket.socket, pulse: Pulse) -> None:
+    def __init__(self, engine: Engine, keeper: socket.socket, syncer: socket.socket) -> None:
         self.engine = engine
         self._keeper = keeper
         self._syncer = syncer
@@ -85,7 +85,6 @@ class Node:
         live.reserve = self._room.reserve
         live.spare = self._room.spare
         live.stirred = self._stir
-        live.beat = pulse.beat
 
     def _stir(self) -> None:
         self._stirred.set()
@@ -299,7 +298,8 @@ async def _serve(options: ServeOptions, keeper: socket.socket, syncer: socket.so
     device = options.home.device()
     check_device(database, device)
     engine = Engine(options.home, database, device, ready.first_segment, SystemClock(), SystemRandomness())
-    node = Node(engine, keeper, syncer, options.pulse)
+    engine.live.beat = options.pulse.beat
+    node = Node(engine, keeper, syncer)
     root = await node.carry(lambda: engine.views.root)
     home = options.home.root
     mount = Mount(options.mount, options.mount_options, home, engine.live, engine.views.past, root, node)
