@@ -75,6 +75,30 @@ def test_a_replaced_file_keeps_what_belongs_to_the_object(drive: tuple[Served, s
     assert name.with_name("other").read_bytes() == b"old"
 
 
+def test_what_is_known_of_a_sealed_file_ends_with_its_change(drive: tuple[Served, str]) -> None:
+    served, url = drive
+    name = served.mimei("known") / "f"
+    name.write_bytes(b"old")
+    assert ask(url, "MKCOL", "known/.mimei/@one").status == 201  # Now it is sealed.
+
+    def listed() -> bytes:
+        return ask(url, "PROPFIND", "known/", {"Depth": "1"}).body
+
+    for _ in range(2):
+        assert ask(url, "GET", "known/f").body == b"old"
+        assert b"<D:getcontentlength>3<" in listed()
+    name.write_bytes(b"newer")
+    assert ask(url, "GET", "known/f").body == b"newer"
+    assert b"<D:getcontentlength>5<" in listed()
+    assert ask(url, "MKCOL", "known/.mimei/@two").status == 201
+    for _ in range(2):
+        assert ask(url, "GET", "known/f").body == b"newer"
+    name.rename(name.with_name("g"))
+    assert ask(url, "GET", "known/f").status == 404
+    assert b"/known/f<" not in listed()
+    assert ask(url, "GET", "known/g").body == b"newer"
+
+
 def test_versions_by_the_drive(drive: tuple[Served, str]) -> None:
     served, url = drive
     name = served.mimei("past") / "f"
