@@ -114,7 +114,7 @@ def commit(services: Services, request: requests.Commit) -> requests.Looked:
     session = services.sessions.find(request.session)
     staged = session.staged_file(request.staged)
     who = _who(request.uid, request.gid)
-    facts = services.resources.place(staged, request.path, request.guard, who, request.mtime_ns)
+    facts = services.resources.place(staged, request.path, request.guard, who, request.mtime_ns, request.hold_s)
     del session.staged[request.staged]
     return requests.Looked(facts)
 

@@ -179,7 +179,7 @@ class Discard(Request[Done], frozen=True, tag="discard"):
 
 
 class Commit(Request[Looked], frozen=True, tag="commit"):
-    """A staged file takes its place, over the file that is there."""
+    """A staged file takes its place, over the file that is there. Where it is empty, bytes are awaited for ``hold_s``."""
 
     session: int
     staged: int
@@ -188,6 +188,7 @@ class Commit(Request[Looked], frozen=True, tag="commit"):
     mtime_ns: int | None = None
     uid: int | None = None
     gid: int | None = None
+    hold_s: int = 0
 
 
 # Changes

@@ -36,8 +36,8 @@ class Staged(Protocol):
     def discard(self) -> None:
         """Forget it."""
 
-    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
-        """Become what is at ``path``, durably and at once."""
+    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None, hold_s: int = 0) -> Facts:
+        """Become what is at ``path``, durably and at once; without bytes, these are awaited for ``hold_s``."""
 
 
 class Tree(Protocol):

@@ -61,7 +61,7 @@ class _Upload:
         """See ``Staged``."""
         self._data.clear()
 
-    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
+    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None, hold_s: int = 0) -> Facts:
         """See ``Staged``."""
         return self._litter.keep(path, bytes(self._data), mtime_ns)
 

@@ -163,10 +163,10 @@ class NodeTree:
         session = self.session()
         return Staged(self, session, self.call(requests.Stage(session, size)).staged)
 
-    def commit(self, session: int, staged: int, path: Path, guard: Guard, mtime_ns: int | None) -> Facts:
+    def commit(self, session: int, staged: int, path: Path, guard: Guard, mtime_ns: int | None, hold_s: int) -> Facts:
         """See ``Staged.commit``."""
         uid, gid = self._owner
-        return self.call(requests.Commit(session, staged, path, guard, mtime_ns, uid, gid)).facts
+        return self.call(requests.Commit(session, staged, path, guard, mtime_ns, uid, gid, hold_s)).facts
 
     def mkdir(self, path: Path, guard: Guard) -> Facts:
         """Make a directory; in the root a MiMei; ``@label`` among versions takes one."""
@@ -280,8 +280,8 @@ class Staged:
             with suppress(MimeiError):  # A node that is gone has dropped it.
                 self._tree.call(requests.Discard(self._session, self._number))
 
-    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
+    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None, hold_s: int = 0) -> Facts:
         """Take the place of what is at ``path``, whole and durably. What raises leaves it staged."""
-        facts = self._tree.commit(self._session, self._number, path, guard, mtime_ns)
+        facts = self._tree.commit(self._session, self._number, path, guard, mtime_ns, hold_s)
         self._open = False
         return facts

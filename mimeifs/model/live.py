@@ -69,6 +69,7 @@ class LiveTree:
         "root",
         "seed",
         "single",
+        "withheld",
     )
 
     def __init__(self, live: "Live", number: int, mimei: MimeiId) -> None:
@@ -79,6 +80,8 @@ class LiveTree:
         self.dirty = False
         self.as_version = False
         """Whether the present, though changed since the newest version, is exactly an older one: nothing is lost with it."""
+        self.withheld: dict[tuple[int, bytes], int] = {}
+        """Changed names that versions leave as they were, by directory number, and until when: a save is under way there."""
         self.linked: dict[int, Inode] = {}
         self.linked_stirred = 0
         """Behind the last frame, since directories are watched, that changed a hard-linked inode."""
@@ -92,7 +95,40 @@ class LiveTree:
         """The operation that notes a name as changed since the newest version."""
         self.dirty = True
         self.as_version = False
+        if self.withheld and (directory, name) in self.withheld:
+            self.live.prepare(done=lambda _at: self._let_in(directory, name))
         return operations.put(Table.CHANGED, state.changed_key(self.number, directory, name), b"")
+
+    def withhold(self, directory: int, name: bytes, until_ns: int) -> bytes:
+        """The operation after which versions leave a marked name as it was, until then or until it is marked again. It must
+        be no directory and no hard link, neither before nor after the change."""
+        places = [*self.withheld, (directory, name)]
+        noted = self.live.set_small(Table.META, state.withheld_key(self.number), state.encode(places))
+        self.live.prepare(done=lambda _at: self.withheld.__setitem__((directory, name), until_ns))
+        return noted + operations.put(Table.CHANGED, state.changed_key(self.number, directory, name), U64.pack(until_ns))
+
+    def remember(self) -> None:
+        """Know again, after a restart, what has changed and what of it is withheld."""
+        database = self.live.database
+        self.dirty = next(database.scan(Table.CHANGED, state.tree_key(self.number)), None) is not None
+        noted = database.get(Table.META, state.withheld_key(self.number))
+        for directory, name in state.decode_withheld(noted) if noted else ():
+            until = database.get(Table.CHANGED, state.changed_key(self.number, directory, name))
+            if until:
+                self.withheld[directory, name] = U64.unpack(until)[0]
+
+    def withholds(self, now_ns: int) -> bool:
+        """Whether a version that is asked for at that time leaves anything out."""
+        self.withheld = {place: until_ns for place, until_ns in self.withheld.items() if until_ns > now_ns}
+        return bool(self.withheld)
+
+    def release(self) -> None:
+        """Have the next version hold everything."""
+        if self.withheld:
+            self.live.append(b"".join([self.mark(*place) for place in list(self.withheld)]))
+
+    def _let_in(self, directory: int, name: bytes) -> None:
+        self.withheld.pop((directory, name), None)
 
     def linked_entry(self, link_id: int) -> LinkedInode:
         """A hard-linked inode as the reader's moment has it; raises ``NotFoundError``."""

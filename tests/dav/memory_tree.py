@@ -83,7 +83,7 @@ class MemoryStaged:
         if self in self._tree.staged:
             self._tree.staged.remove(self)
 
-    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
+    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None, hold_s: int = 0) -> Facts:
         facts = self._tree.replace(path, guard, b"".join(self._pieces), mtime_ns)
         self.discard()
         return facts

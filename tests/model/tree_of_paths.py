@@ -35,14 +35,14 @@ class Tree:
             if not after:
                 return found
 
-    def put(self, path: str, data: bytes, guard: Guard = NO_GUARD, mtime_ns: int | None = None) -> Facts:
+    def put(self, path: str, data: bytes, guard: Guard = NO_GUARD, mtime_ns: int | None = None, hold_s: int = 0) -> Facts:
         staged = StagedFile(self.local.engine.views.root.tree, len(data))
         for start in range(0, len(data), 100_000):
             piece = data[start : start + 100_000]
             self.local.engine.live.now_ns()
             self.local.running.attempt(lambda start=start, piece=piece: staged.write(start, piece))
         try:
-            return self.local.run(lambda: self.resources.place(staged, at(path), guard, None, mtime_ns))
+            return self.local.run(lambda: self.resources.place(staged, at(path), guard, None, mtime_ns, hold_s))
         except BaseException:
             staged.discard()
             raise
