@@ -135,14 +135,16 @@ def make_directory(services: Services, request: requests.MakeDirectory) -> reque
 
 def remove_tree(services: Services, request: requests.RemoveTree) -> requests.Done:
     """Remove a resource with all that is below."""
-    services.resources.remove(request.path, request.guard)
+    services.resources.remove(request.path, request.guard, hold_s=request.hold_s)
     return requests.Done()
 
 
 def move(services: Services, request: requests.Move) -> requests.Replaced:
     """Move a resource."""
     return then(
-        lambda: services.resources.move(request.source, request.target, request.guard, overwrite=request.overwrite),
+        lambda: services.resources.move(
+            request.source, request.target, request.guard, overwrite=request.overwrite, hold_s=request.hold_s
+        ),
         requests.Replaced,
     )
 

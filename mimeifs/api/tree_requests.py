@@ -204,10 +204,12 @@ class MakeDirectory(Request[Looked], frozen=True, tag="make-directory"):
 
 
 class RemoveTree(Request[Done], frozen=True, tag="remove-tree"):
-    """Remove a resource with all that is below."""
+    """Remove a resource with all that is below. A document that a newer file beside it will replace is in versions for
+    ``hold_s``."""
 
     path: Path
     guard: Guard = NO_GUARD
+    hold_s: int = 0
 
 
 class Replaced(msgspec.Struct, frozen=True, tag="replaced"):
@@ -217,12 +219,13 @@ class Replaced(msgspec.Struct, frozen=True, tag="replaced"):
 
 
 class Move(Request[Replaced], frozen=True, tag="move"):
-    """Move a resource."""
+    """Move a resource. A document that a newer file beside it will replace is in versions for ``hold_s``."""
 
     source: Path
     target: Path
     overwrite: bool
     guard: Guard = NO_GUARD
+    hold_s: int = 0
 
 
 class Copy(Request[Replaced], frozen=True, tag="copy"):

@@ -173,13 +173,14 @@ class NodeTree:
         uid, gid = self._owner
         return self.call(requests.MakeDirectory(path, guard, uid, gid)).facts
 
-    def remove(self, path: Path, guard: Guard) -> None:
-        """Remove a resource with all that is below."""
-        self.call(requests.RemoveTree(path, guard))
+    def remove(self, path: Path, guard: Guard, *, hold_s: int = 0) -> None:
+        """Remove a resource with all that is below; see ``move``."""
+        self.call(requests.RemoveTree(path, guard, hold_s))
 
-    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool) -> bool:
-        """Move a resource; whether something was replaced. The guard's state is that of the source."""
-        return self.call(requests.Move(source, target, overwrite, guard)).replaced
+    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, hold_s: int = 0) -> bool:
+        """Move a resource; whether something was replaced. The guard's state is that of the source. A document that another
+        will take the place of is in versions for ``hold_s``."""
+        return self.call(requests.Move(source, target, overwrite, guard, hold_s)).replaced
 
     def copy(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, shallow: bool = False) -> bool:
         """Copy a resource, a directory with all that is below unless ``shallow``; whether something was replaced."""

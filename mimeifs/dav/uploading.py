@@ -8,12 +8,10 @@ from mimeifs.dav.exchange import Answer, Exchange
 from mimeifs.dav.interface import Facts, Guard, Path, Staged
 from mimeifs.dav.readonly import refuse_unless_writable
 from mimeifs.dav.status import Refusal
+from mimeifs.dav.stepwise import EMPTY_S, is_stepwise
 from mimeifs.errors import MimeiError
 
 SLICE = 256 << 10
-STEPWISE = ("Microsoft-WebDAV-MiniRedir/", "Microsoft Office", "WebDAVFS/", "WebDAVLib/")
-"""Clients that make each new file empty first, and lock it then (those of Windows, Office and macOS)."""
-AWAITED_S = 10
 
 
 def put(exchange: Exchange) -> Answer:
@@ -26,7 +24,7 @@ def put(exchange: Exchange) -> Answer:
     staged = exchange.tree.stage(size)
     try:
         _receive(exchange, staged, digests)
-        made = staged.commit(path, guard, mtime_ns, _hold_s(exchange))
+        made = staged.commit(path, guard, mtime_ns, EMPTY_S if is_stepwise(exchange) else 0)
     except BaseException:
         staged.discard()
         raise
@@ -66,11 +64,6 @@ def _admitted(exchange: Exchange, path: Path, facts: Facts | None) -> Guard:
     guard = preconditions.guard(exchange, path, facts)
     preconditions.check_locks(exchange, path, guard)
     return guard
-
-
-def _hold_s(exchange: Exchange) -> int:
-    """How long bytes are awaited after an upload without any."""
-    return AWAITED_S if (exchange.header("user-agent") or "").startswith(STEPWISE) else 0
 
 
 def _mtime(exchange: Exchange) -> int | None:

@@ -22,7 +22,6 @@ from mimeifs.errors import (
     ReadOnlyError,
 )
 from mimeifs.ids import MimeiId
-from mimeifs.model import relocating
 from mimeifs.model.describing import Describing, Spot, facts_of
 from mimeifs.model.entry import Link, View
 from mimeifs.model.etags import NOTHING, etag_of
@@ -178,8 +177,8 @@ class Resources:
         self._live.invalidate(parent.ino, name)
         self._live.outdate(parent)
 
-    def remove(self, path: Path, guard: Guard) -> None:
-        """Take a resource away, a directory with all that is below; of a label only the name."""
+    def remove(self, path: Path, guard: Guard, *, hold_s: int = 0) -> None:
+        """Take a resource away, a directory with all that is below; of a label only the name. See ``move``."""
         spot = self._walk(path)
         self._check_state(spot, guard)
         self.locked.check_member(spot.steps, guard)
@@ -196,7 +195,7 @@ class Resources:
         parent = self._directory(spot)
         spot.found()
         self._entry(parent, spot.name)
-        relocating.remove(parent, spot.name, lambda _: self.locked.dropped_below(spot.steps[-1]))
+        self._saving.remove(parent, spot.name, hold_s, lambda _: self.locked.dropped_below(spot.steps[-1]))
 
     def _entry(self, parent: LiveDir, name: bytes) -> Inode:
         """The entry of a name that shows something; raises where it is only a view."""
@@ -207,11 +206,12 @@ class Resources:
 
     # Moving and copying
 
-    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool) -> bool:
-        """Move a resource; whether something was replaced."""
-        return self._move(source, target, guard, overwrite, NOT_FOLDED)
+    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, hold_s: int = 0) -> bool:
+        """Move a resource; whether something was replaced. A document that another will take the place of is in versions for
+        ``hold_s``."""
+        return self._move(source, target, guard, overwrite, hold_s, NOT_FOLDED)
 
-    def _move(self, source: Path, target: Path, guard: Guard, overwrite: bool, folded: Folded) -> bool:
+    def _move(self, source: Path, target: Path, guard: Guard, overwrite: bool, hold_s: int, folded: Folded) -> bool:
         origin, spot = self._both(source, target, guard, overwrite)
         self.locked.check_member(origin.steps, guard)
         self.locked.check_below(origin.steps[-1], guard)
@@ -226,9 +226,9 @@ class Resources:
         inode = self._entry(above, origin.name)
         old = existing(parent, spot.name)
         if above.tree is parent.tree:
-            self._saving.rename(above, origin.name, parent, spot.name)
+            self._saving.rename(above, origin.name, parent, spot.name, hold_s)
         else:
-            stock = self._relocating.stock(node, folded, lambda again: self._move(source, target, guard, overwrite, again))
+            stock = self._relocating.stock(node, folded, lambda again: self._move(source, target, guard, overwrite, 0, again))
             leaving = Leaving(above, origin.name, inode)
             place = Place(parent, spot.name, None, _view(inode), Origin(above, origin.name, leaving))
             self._relocating.put(stock, place, lambda ino: self.locked.carried(node.ino, ino))

@@ -12,6 +12,7 @@ Always true: a name is left out of versions only until something else happens to
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +27,7 @@ from mimeifs.model.live_moves import existing
 from mimeifs.model.locking import Locks
 from mimeifs.model.node import Node
 from mimeifs.model.properties import PROPERTIES, encode_properties, properties_in
+from mimeifs.model.relocating import More
 from mimeifs.store import prolly
 
 SECOND = 10**9
@@ -35,8 +37,6 @@ BESIDE_NS = 60 * SECOND
 """How long after its upload a new file makes a rename beside it a part of saving."""
 LEFT_NS = 15 * SECOND
 """How long a name that was left remembers what was there, as on NTFS."""
-ASIDE_NS = 2 * SECOND
-"""How long a version shows a document that was moved aside where it was."""
 EMPTY_NS = 10 * SECOND
 """How soon after an empty upload its lock must come."""
 REMEMBERED = 1024
@@ -144,26 +144,39 @@ class Saving:
         made_ns = self._fresh.get(node.ino)
         return FRESH_NS if made_ns is None else self._live.now_ns() - made_ns
 
-    def rename(self, above: LiveDir, name: bytes, parent: LiveDir, new_name: bytes) -> None:
-        """Move an entry within its MiMei, over what is there; raises as ``relocating.rehang`` does."""
+    def remove(self, parent: LiveDir, name: bytes, hold_s: int, more: More) -> None:
+        """Take a name away, with all that is below; see :meth:`rename`."""
+        inode = parent.child(name)
+        file = inode if isinstance(inode, LiveFile) and not inode.link_id else None
+        leaves, stepped = None if file is None else kept_of(file), self._stepped(file, parent, name, hold_s)
+        relocating.remove(parent, name, lambda ino: [*more(ino), *stepped()])
+        if leaves is not None:
+            self._leave(parent, name, leaves)
+
+    def rename(self, above: LiveDir, name: bytes, parent: LiveDir, new_name: bytes, hold_s: int) -> None:
+        """Move an entry within its MiMei, over what is there; raises as ``relocating.rehang`` does. Versions show a document
+        that is moved aside where it was for ``hold_s``."""
         inode, old = above.child(name), existing(parent, new_name)
         file = inode if isinstance(inode, LiveFile) and not inode.link_id else None
         kept = None if file is None else self._taken_after(file, parent, new_name, old)
         leaves = None if file is None or old is not None else kept_of(file)
         become = partial(self._become, file, kept, inherited(kept, file)) if file is not None and kept is not None else None
         inherits_locks = kept is not None and not self._locks.on(inode)
-        aside = file is not None and self._steps_aside(file, above, name, parent)
+        is_near = parent is above or parent.parent is above
+        stepped = self._stepped(file, above, name, hold_s if is_near else 0)
 
         def more(ino: int) -> list[bytes]:
             locks = self._locks.carried(old.ino, ino) if old is not None and inherits_locks else []
-            stepped = [above.tree.withhold(above.number, name, self._live.now_ns() + ASIDE_NS)] if aside else []
-            return [*locks, *self._locks.filled(parent.ino, new_name, ino), *stepped]
+            return [*locks, *self._locks.filled(parent.ino, new_name, ino), *stepped()]
 
         relocating.rehang(above, name, parent, new_name, more, become)
         if leaves is not None:
-            self._left[above.ino, name] = leaves, self._live.now_ns()
-            if len(self._left) > REMEMBERED:
-                self._left.popitem(last=False)
+            self._leave(above, name, leaves)
+
+    def _leave(self, parent: LiveDir, name: bytes, leaves: Kept) -> None:
+        self._left[parent.ino, name] = leaves, self._live.now_ns()
+        if len(self._left) > REMEMBERED:
+            self._left.popitem(last=False)
 
     def _taken_after(self, file: LiveFile, parent: LiveDir, name: bytes, old: Inode | None) -> Kept | None:
         """The document that a new file becomes by moving to a name; None for a plain move. May raise ``Cold``."""
@@ -184,14 +197,14 @@ class Saving:
 
         self._live.prepare(undo=undo)
 
-    def _steps_aside(self, file: LiveFile, parent: LiveDir, name: bytes, target: LiveDir) -> bool:
-        """Whether a document is moved aside, because what will take its name lies beside it already: the newer of the two.
-        May raise ``Cold``."""
-        if target is not parent and target.parent is not parent:
-            return False
-        newer_than_ns = min(self._age(file), BESIDE_NS)
-        beside = any(self._is_beside(ino, parent, newer_than_ns) for ino in self._fresh)
-        return beside and self.may_withhold(parent, name)
+    def _stepped(self, file: LiveFile | None, parent: LiveDir, name: bytes, hold_s: int) -> Callable[[], list[bytes]]:
+        """Operations at the end of the frame that takes a document away, after which versions still show it where it was: if
+        what will take its name, the newer of the two, lies beside it. May raise ``Cold``."""
+        newer_than_ns = BESIDE_NS if file is None else min(self._age(file), BESIDE_NS)
+        beside = hold_s and file is not None and any(self._is_beside(ino, parent, newer_than_ns) for ino in self._fresh)
+        if not beside or not self.may_withhold(parent, name):
+            return list
+        return lambda: [parent.tree.withhold(parent.number, name, self._live.now_ns() + hold_s * SECOND)]
 
     def _is_beside(self, ino: int, parent: LiveDir, newer_than_ns: int) -> bool:
         node = self._live.nodes.get(ino)

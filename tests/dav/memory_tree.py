@@ -254,7 +254,7 @@ class MemoryTree:
             copy.children[name] = self._copied(child)
         return copy
 
-    def remove(self, path: Path, guard: Guard) -> None:
+    def remove(self, path: Path, guard: Guard, *, hold_s: int = 0) -> None:
         with self._lock:
             self._judge(path, guard)
             parent = self._parent(path)
@@ -281,7 +281,7 @@ class MemoryTree:
         self._touch(node)
         return old is not None
 
-    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool) -> bool:
+    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, hold_s: int = 0) -> bool:
         with self._lock:
             node, parent = self._find(source), self._parent(source)
             if parent.frozen:

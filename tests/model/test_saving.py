@@ -249,7 +249,7 @@ def test_a_document_that_steps_aside_stays_where_it_was_for_a_version_and_comes_
         tree.put(DOC, b"not yet in a version")
     tree.put("/photos/~WRD0000.tmp", b"second")
     tree.patch("/photos/~WRD0000.tmp", {"{n}p": b"saved"})
-    tree.move(DOC, "/photos/~WRL0001.tmp")
+    tree.move(DOC, "/photos/~WRL0001.tmp", hold_s=2)
     with pytest.raises(NotFoundError):
         tree.look(DOC)
     middle = version(tree)
@@ -262,10 +262,29 @@ def test_a_document_that_steps_aside_stays_where_it_was_for_a_version_and_comes_
     assert states(tree) == [5, 6]
 
 
+def test_a_document_that_is_removed_to_make_room_for_a_new_one_comes_back_itself(tree: Tree) -> None:
+    document(tree)
+    tree.put("/photos/CEDD4100", b"second")
+    tree.remove(DOC, hold_s=2)
+    assert version(tree)[b"doc"] == b"first"
+    tree.patch("/photos/CEDD4100", {"{n}p": b"saved"})
+    tree.move("/photos/CEDD4100", DOC)
+    version(tree)
+    assert (identity(tree), states(tree)) == (KEPT, [5, 6])
+
+
+def test_what_others_remove_and_rename_beside_an_upload_is_gone_from_the_version(tree: Tree) -> None:
+    document(tree)
+    tree.put("/photos/new", b"second")
+    tree.remove(DOC)
+    tree.move("/photos/other", "/photos/renamed")
+    assert version(tree).keys() == {b"new", b"renamed"}
+
+
 def test_a_dance_that_breaks_off_is_seen_as_it_is_a_moment_later(tree: Tree) -> None:
     document(tree)
     tree.put("/photos/~WRD0000.tmp", b"second")
-    tree.move(DOC, "/photos/~WRL0001.tmp")
+    tree.move(DOC, "/photos/~WRL0001.tmp", hold_s=2)
     tree.local.crash()
     tree = Tree(tree.local)
     assert version(tree)[b"doc"] == b"first"
@@ -275,12 +294,12 @@ def test_a_dance_that_breaks_off_is_seen_as_it_is_a_moment_later(tree: Tree) -> 
 
 def test_a_plain_rename_is_in_the_version_at_once(tree: Tree) -> None:
     document(tree)
-    tree.move(DOC, "/photos/renamed")
+    tree.move(DOC, "/photos/renamed", hold_s=2)
     assert version(tree) == {b"other": b"other", b"renamed": b"first"}
     tree.mkdir("/photos/d")
     tree.put("/photos/new", b"new")
     tree.mkdir("/photos/d/e")
-    tree.move("/photos/renamed", "/photos/d/e/far")
+    tree.move("/photos/renamed", "/photos/d/e/far", hold_s=2)
     assert b"renamed" not in version(tree)
 
 
@@ -308,5 +327,5 @@ def test_a_name_of_a_hard_link_steps_aside_in_the_version_too(tree: Tree) -> Non
     tree.local.run(lambda: directory.link(b"hard", file))
     version(tree)
     tree.put("/photos/new", b"new")
-    tree.move(DOC, "/photos/aside")
+    tree.move(DOC, "/photos/aside", hold_s=2)
     assert version(tree).keys() == {b"aside", b"hard", b"new", b"other"}

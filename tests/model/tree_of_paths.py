@@ -62,11 +62,11 @@ class Tree:
     def mkdir(self, path: str, guard: Guard = NO_GUARD) -> Facts:
         return self.local.run(lambda: self.resources.mkdir(at(path), guard, None))
 
-    def remove(self, path: str, guard: Guard = NO_GUARD) -> None:
-        self.local.run(lambda: self.resources.remove(at(path), guard))
+    def remove(self, path: str, guard: Guard = NO_GUARD, *, hold_s: int = 0) -> None:
+        self.local.run(lambda: self.resources.remove(at(path), guard, hold_s=hold_s))
 
-    def move(self, source: str, target: str, guard: Guard = NO_GUARD, *, overwrite: bool = False) -> bool:
-        return self.local.run(lambda: self.resources.move(at(source), at(target), guard, overwrite=overwrite))
+    def move(self, source: str, target: str, guard: Guard = NO_GUARD, *, overwrite: bool = False, hold_s: int = 0) -> bool:
+        return self.local.run(lambda: self.resources.move(at(source), at(target), guard, overwrite=overwrite, hold_s=hold_s))
 
     def copy(
         self, source: str, target: str, guard: Guard = NO_GUARD, *, overwrite: bool = False, shallow: bool = False
