@@ -47,8 +47,9 @@ _SET_IDS = 0o6000
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a document keeps when its bytes are replaced."""
+    """What a document keeps when its bytes are replaced. ``ino`` is the number of the inode that it was."""
 
+    ino: int
     mode: int
     uid: int
     gid: int
@@ -59,7 +60,7 @@ def kept_of(file: LiveFile) -> Kept:
     """What stays of a file, as a write leaves it; may raise ``Cold``."""
     file.refresh()
     xattrs = tuple(pair for pair in file.all_xattrs() if pair[0] not in (_CAPABILITY, WHOLE))
-    return Kept(file.mode & ~_SET_IDS, file.uid, file.gid, xattrs)
+    return Kept(file.ino, file.mode & ~_SET_IDS, file.uid, file.gid, xattrs)
 
 
 def inherited(kept: Kept, file: LiveFile) -> Xattrs:
@@ -82,6 +83,7 @@ class Saving:
         self._locks = locks
         self._fresh: OrderedDict[int, int] = OrderedDict()
         self._left: OrderedDict[tuple[int, bytes], tuple[Kept, int]] = OrderedDict()
+        """What left a name, and when; oldest first."""
 
     # Names that versions leave as they were
 
@@ -170,10 +172,13 @@ class Saving:
             return [*locks, *self._locks.filled(parent.ino, new_name, ino), *stepped()]
 
         relocating.rehang(above, name, parent, new_name, more, become)
-        if leaves is not None:
+        if kept is not None:
+            del self._fresh[inode.ino]  # From now on it is the document.
+        elif leaves is not None:
             self._leave(above, name, leaves)
 
     def _leave(self, parent: LiveDir, name: bytes, leaves: Kept) -> None:
+        self._left.pop((parent.ino, name), None)
         self._left[parent.ino, name] = leaves, self._live.now_ns()
         if len(self._left) > REMEMBERED:
             self._left.popitem(last=False)
@@ -201,10 +206,17 @@ class Saving:
         """Operations at the end of the frame that takes a document away, after which versions still show it where it was: if
         what will take its name, the newer of the two, lies beside it. May raise ``Cold``."""
         newer_than_ns = BESIDE_NS if file is None else min(self._age(file), BESIDE_NS)
-        beside = hold_s and file is not None and any(self._is_beside(ino, parent, newer_than_ns) for ino in self._fresh)
+        if not hold_s or file is None or self._stepped_before(file):
+            return list
+        beside = any(self._is_beside(ino, parent, newer_than_ns) for ino in self._fresh)
         if not beside or not self.may_withhold(parent, name):
             return list
         return lambda: [parent.tree.withhold(parent.number, name, self._live.now_ns() + hold_s * SECOND)]
+
+    def _stepped_before(self, file: LiveFile) -> bool:
+        """Whether a file was moved aside itself a moment ago: then it is what is left of a document."""
+        since_ns = self._live.now_ns() - LEFT_NS
+        return any(at_ns > since_ns and kept.ino == file.ino for kept, at_ns in self._left.values())
 
     def _is_beside(self, ino: int, parent: LiveDir, newer_than_ns: int) -> bool:
         node = self._live.nodes.get(ino)
