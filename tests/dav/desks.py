@@ -55,7 +55,8 @@ class Folder:
 
     def states(self, path: str) -> list[bytes]:
         """The distinct states of a file in the versions, oldest first."""
-        return [found.read_bytes() for found in sorted((self.present / "@history" / path).iterdir())]
+        found = sorted((self.present / "@history" / path).iterdir())
+        return [state.read_bytes() for state in found if state.is_file()]
 
     def history(self, path: str) -> list[str]:
         """How ``mimei history`` says that it came about, newest first."""

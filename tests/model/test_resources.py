@@ -541,3 +541,26 @@ def test_a_time_of_creation_is_kept(tree: Tree) -> None:
     facts = tree.local.run(lambda: tree.resources.patch(at("/photos/a"), Guard(), {}, 10, -7))
     assert (facts.mtime_ns, facts.birth_ns) == (10, -7)
     assert tree.look("/photos/a").birth_ns == -7
+
+
+def test_the_tag_of_a_file_that_is_being_written_changes_with_its_bytes_alone(tree: Tree) -> None:
+    top = tree.local.run(lambda: tree.local.engine.views.root.lookup(b"photos"))
+    assert isinstance(top, LiveDir)
+    file = tree.local.run(lambda: top.create(b"live", 0o644, WHO))
+    seen: dict[str, bytes] = {}
+    for change in (
+        lambda: file.write(0, b"0123456789"),
+        lambda: file.write(2, b"ab"),
+        lambda: file.resize(3),
+        lambda: file.resize(2),
+        lambda: file.resize(10),
+        lambda: file.write(9, b"9"),
+        lambda: file.resize(1),
+    ):
+        tree.local.running.attempt(change)
+        tag = tree.etag("/photos/live")
+        assert seen.setdefault(tag, tree.read("/photos/live")) == tree.read("/photos/live")
+        tree.local.run(lambda: file.set(Change(mode=0o600, mtime_ns=5)))
+        tree.patch("/photos/live", {"{n}p": tag.encode()})
+        assert tree.etag("/photos/live") == tag
+    assert len(seen) == 7
