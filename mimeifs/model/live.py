@@ -221,11 +221,29 @@ class Live:
 
     def fresh_ino(self, parent: int, name: bytes) -> tuple[int, list[bytes]]:
         """A number for a new inode at this name, and the operations that note it where it is not the natural one."""
+        return self._free_ino(parent, name, self._is_free)
+
+    def fresh_dir_ino(self, parent: int, name: bytes) -> tuple[int, list[bytes]]:
+        """The same for a new directory: a number from which no others are made, as those of what an earlier directory of that
+        name held when it was removed as a whole."""
+        return self._free_ino(parent, name, lambda ino: self._is_free(ino) and not self._has_names(ino))
+
+    def _is_free(self, ino: int) -> bool:
+        return ino > 1 and ino not in self.nodes and self.small_row(Table.TAKEN, U64.pack(ino)) is None
+
+    def _has_names(self, ino: int) -> bool:
+        """Whether names in a directory of that number have exceptional ones, or had them a moment ago."""
+        prefix = U64.pack(ino)
+        if next(self.database.scan(Table.INODES, prefix), None) is not None:
+            return True
+        return any(table is Table.INODES and key.startswith(prefix) for table, key in self._recent)
+
+    def _free_ino(self, parent: int, name: bytes, is_free: Callable[[int], bool]) -> tuple[int, list[bytes]]:
         ino = self.natural_ino(parent, name)
-        if ino > 1 and ino not in self.nodes and self.small_row(Table.TAKEN, U64.pack(ino)) is None:
+        if is_free(ino):
             return ino, []
         salt = 0
-        while ino < 2 or ino in self.nodes or self.small_row(Table.TAKEN, U64.pack(ino)) is not None:
+        while not is_free(ino):
             salt += 1
             ino = self.natural_ino(parent, name + b"\0" + salt.to_bytes(8, "big"))
         taken = self.set_small(Table.TAKEN, U64.pack(ino), b"")

@@ -564,3 +564,18 @@ def test_the_tag_of_a_file_that_is_being_written_changes_with_its_bytes_alone(tr
         tree.patch("/photos/live", {"{n}p": tag.encode()})
         assert tree.etag("/photos/live") == tag
     assert len(seen) == 7
+
+
+def test_a_directory_made_again_has_nothing_of_the_numbers_in_the_one_before(tree: Tree) -> None:
+    tree.mkdir("/photos/again")
+    tree.put("/photos/again/x", b"x")
+    tree.move("/photos/again/x", "/photos/again/y")
+    tree.remove("/photos/again")
+    tree.mkdir("/photos/again")
+    tree.put("/photos/again/y", b"y")
+    number = tree.look("/photos/again/y").ino
+    tree.local.crash()
+    tree = Tree(tree.local)
+    assert tree.look("/photos/again/y").ino == number
+    tree.remove("/photos/again/y")
+    assert tree.local.findings() == []
