@@ -22,8 +22,8 @@ ANN = Guard(user="ann")
 
 
 class Days:
-    """A MiMei with directories ``d`` and ``e``; ``state`` is what its files must be, ``since`` what each path has been since the
-    newest version."""
+    """A MiMei with directories ``d`` and ``e``; ``state`` is what its files must be, ``since`` what each path has been since
+    the newest version."""
 
     def __init__(self, folder: FilePath, seed: int) -> None:
         self.draw = random.Random(seed)
