@@ -13,9 +13,11 @@ Always true: a name is left out of versions only until something else happens to
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from mimeifs.errors import IntegrityError
 from mimeifs.model import relocating
 from mimeifs.model.acl import ACCESS, Xattrs
 from mimeifs.model.entry import Kind, decode, encode_xattrs
@@ -61,6 +63,13 @@ def kept_of(file: LiveFile) -> Kept:
     file.refresh()
     xattrs = tuple(pair for pair in file.all_xattrs() if pair[0] not in (_CAPABILITY, WHOLE))
     return Kept(file.ino, file.mode & ~_SET_IDS, file.uid, file.gid, xattrs)
+
+
+def _leaving(file: LiveFile | None) -> Kept | None:
+    """What a name is to remember of a file that leaves it; damage to its attributes must not keep it there."""
+    with suppress(IntegrityError):
+        return None if file is None else kept_of(file)
+    return None
 
 
 def inherited(kept: Kept, file: LiveFile) -> Xattrs:
@@ -150,7 +159,7 @@ class Saving:
         """Take a name away, with all that is below; see :meth:`rename`."""
         inode = parent.child(name)
         file = inode if isinstance(inode, LiveFile) and not inode.link_id else None
-        leaves, stepped = None if file is None else kept_of(file), self._stepped(file, parent, name, hold_s)
+        leaves, stepped = _leaving(file), self._stepped(file, parent, name, hold_s)
         relocating.remove(parent, name, lambda ino: [*more(ino), *stepped()])
         if leaves is not None:
             self._leave(parent, name, leaves)
@@ -161,7 +170,7 @@ class Saving:
         inode, old = above.child(name), existing(parent, new_name)
         file = inode if isinstance(inode, LiveFile) and not inode.link_id else None
         kept = None if file is None else self._taken_after(file, parent, new_name, old)
-        leaves = None if file is None or old is not None else kept_of(file)
+        leaves = _leaving(file) if old is None else None
         become = partial(self._become, file, kept, inherited(kept, file)) if file is not None and kept is not None else None
         inherits_locks = kept is not None and not self._locks.on(inode)
         is_near = parent is above or parent.parent is above

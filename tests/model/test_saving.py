@@ -2,7 +2,7 @@
 
 import pytest
 
-from mimeifs.errors import NotFoundError
+from mimeifs.errors import IntegrityError, NotFoundError
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.live_file import LiveFile
 from mimeifs.model.node import Change
@@ -329,3 +329,16 @@ def test_a_name_of_a_hard_link_steps_aside_in_the_version_too(tree: Tree) -> Non
     tree.put("/photos/new", b"new")
     tree.move(DOC, "/photos/aside", hold_s=2)
     assert version(tree).keys() == {b"aside", b"hard", b"new", b"other"}
+
+
+def test_a_file_with_damaged_attributes_can_be_moved_and_removed(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.put(DOC, b"1")
+
+    def damaged(_: LiveFile) -> None:
+        raise IntegrityError("damaged")
+
+    monkeypatch.setattr("mimeifs.model.saving.kept_of", damaged)
+    wait(tree, 1000)
+    tree.move(DOC, "/photos/renamed")
+    tree.remove("/photos/renamed")
+    assert tree.names("/photos") == [b"other"]
