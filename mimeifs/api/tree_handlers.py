@@ -115,7 +115,7 @@ def commit(services: Services, request: requests.Commit) -> requests.Looked:
     session = services.sessions.find(request.session)
     staged = session.staged_file(request.staged)
     who = _who(request.uid, request.gid)
-    facts = services.resources.place(staged, request.path, request.guard, who, request.mtime_ns)
+    facts = services.resources.place(staged, request.path, request.guard, who, request.mtime_ns, request.hold_s)
     del session.staged[request.staged]
     return requests.Looked(facts)
 
@@ -136,14 +136,16 @@ def make_directory(services: Services, request: requests.MakeDirectory) -> reque
 
 def remove_tree(services: Services, request: requests.RemoveTree) -> requests.Done:
     """Remove a resource with all that is below."""
-    services.resources.remove(request.path, request.guard)
+    services.resources.remove(request.path, request.guard, hold_s=request.hold_s)
     return requests.Done()
 
 
 def move(services: Services, request: requests.Move) -> requests.Replaced:
     """Move a resource."""
     return then(
-        lambda: services.resources.move(request.source, request.target, request.guard, overwrite=request.overwrite),
+        lambda: services.resources.move(
+            request.source, request.target, request.guard, overwrite=request.overwrite, hold_s=request.hold_s
+        ),
         requests.Replaced,
     )
 

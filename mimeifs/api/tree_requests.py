@@ -278,7 +278,7 @@ class Discard(Request[Done], frozen=True, tag="discard"):
 
 
 class Commit(Request[Looked], frozen=True, tag="commit"):
-    """A staged file takes its place, over the file that is there."""
+    """A staged file takes its place, over the file that is there. Where it is empty, bytes are awaited for ``hold_s``."""
 
     session: int
     staged: int
@@ -287,6 +287,7 @@ class Commit(Request[Looked], frozen=True, tag="commit"):
     mtime_ns: int | None = None
     uid: int | None = None
     gid: int | None = None
+    hold_s: int = 0
 
 
 # Changes
@@ -302,10 +303,12 @@ class MakeDirectory(Request[Looked], frozen=True, tag="make-directory"):
 
 
 class RemoveTree(Request[Done], frozen=True, tag="remove-tree"):
-    """Remove a resource with all that is below."""
+    """Remove a resource with all that is below. A document that a newer file beside it will replace is in versions for
+    ``hold_s``."""
 
     path: Path
     guard: Guard = NO_GUARD
+    hold_s: int = 0
 
 
 class Replaced(msgspec.Struct, frozen=True, tag="replaced"):
@@ -315,12 +318,13 @@ class Replaced(msgspec.Struct, frozen=True, tag="replaced"):
 
 
 class Move(Request[Replaced], frozen=True, tag="move"):
-    """Move a resource."""
+    """Move a resource. A document that a newer file beside it will replace is in versions for ``hold_s``."""
 
     source: Path
     target: Path
     overwrite: bool
     guard: Guard = NO_GUARD
+    hold_s: int = 0
 
 
 class Copy(Request[Replaced], frozen=True, tag="copy"):

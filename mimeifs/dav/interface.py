@@ -51,8 +51,8 @@ class Staged(Protocol):
     def discard(self) -> None:
         """Forget it."""
 
-    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
-        """Become what is at ``path``, durably and at once."""
+    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None, hold_s: int = 0) -> Facts:
+        """Become what is at ``path``, durably and at once; without bytes, these are awaited for ``hold_s``."""
 
 
 class Tree(Protocol):
@@ -79,11 +79,11 @@ class Tree(Protocol):
     def mkdir(self, path: Path, guard: Guard) -> Facts:
         """Make a directory, or where the name says so a version."""
 
-    def remove(self, path: Path, guard: Guard) -> None:
-        """Take it and all below away."""
+    def remove(self, path: Path, guard: Guard, *, hold_s: int = 0) -> None:
+        """Take it and all below away; see ``move``."""
 
-    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool) -> bool:
-        """Rename; whether something was replaced."""
+    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, hold_s: int = 0) -> bool:
+        """Rename; whether something was replaced. A document that another will replace stays in versions for ``hold_s``."""
 
     def copy(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, shallow: bool = False) -> bool:
         """Copy, a directory with all below unless ``shallow``; whether something was replaced."""

@@ -73,7 +73,7 @@ class _Upload:
         """See ``Staged``."""
         self._data.clear()
 
-    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
+    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None, hold_s: int = 0) -> Facts:
         """See ``Staged``."""
         return self._litter.keep(path, bytes(self._data), mtime_ns)
 
@@ -149,19 +149,19 @@ class LitterTree:
         """See ``Tree``."""
         return self._tree.mkdir(path, guard)
 
-    def remove(self, path: Path, guard: Guard) -> None:
+    def remove(self, path: Path, guard: Guard, *, hold_s: int = 0) -> None:
         """See ``Tree``."""
         with self._lock:
             there = self._forget(path)
             self._locks.pop(path, None)
         if not there:
-            self._tree.remove(path, guard)
+            self._tree.remove(path, guard, hold_s=hold_s)
 
-    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool) -> bool:
+    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, hold_s: int = 0) -> bool:
         """See ``Tree``; from or to memory it is a copy and a removal."""
         found = self._found(source)
         if found is None:
-            return self._tree.move(source, target, guard, overwrite=overwrite)
+            return self._tree.move(source, target, guard, overwrite=overwrite, hold_s=hold_s)
         replaced = self.copy(source, target, guard, overwrite=overwrite)
         with self._lock:
             self._forget(source)

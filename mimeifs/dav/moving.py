@@ -7,6 +7,7 @@ from mimeifs.dav.reading import missing
 from mimeifs.dav.readonly import allowed, refuse_unless_writable
 from mimeifs.dav.small_headers import Depth, depth, overwrite
 from mimeifs.dav.status import Refusal
+from mimeifs.dav.stepwise import GONE_S, is_stepwise
 from mimeifs.errors import ExistsError, NotADirError, NotFoundError
 
 
@@ -34,7 +35,7 @@ def delete(exchange: Exchange) -> Answer:
         raise Refusal(400, "a collection is deleted with all that is in it: Depth is infinity")
     path, facts = _there(exchange)
     guard = preconditions.guard(exchange, path, facts)
-    exchange.tree.remove(path, guard)
+    exchange.tree.remove(path, guard, hold_s=GONE_S if is_stepwise(exchange) else 0)
     return Answer(204)
 
 
@@ -56,7 +57,8 @@ def move(exchange: Exchange) -> Answer:
     path, _, target, guard = _two_places(exchange)
     may_replace = overwrite(exchange.header("overwrite"))
     try:
-        replaced = exchange.tree.move(path, target, guard, overwrite=may_replace)
+        hold_s = GONE_S if is_stepwise(exchange) else 0
+        replaced = exchange.tree.move(path, target, guard, overwrite=may_replace, hold_s=hold_s)
     except (ExistsError, NotFoundError, NotADirError) as error:
         raise _misplaced(error, target) from None
     return _placed(target, replaced=replaced)

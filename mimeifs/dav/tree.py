@@ -239,23 +239,24 @@ class NodeTree:
         session = self.session()
         return Staged(self, session, self.call(requests.Stage(session, size)).staged)
 
-    def commit(self, session: int, staged: int, path: Path, guard: Guard, mtime_ns: int | None) -> Facts:
+    def commit(self, session: int, staged: int, path: Path, guard: Guard, mtime_ns: int | None, hold_s: int) -> Facts:
         """See ``Staged.commit``."""
         uid, gid = self._owner
-        return self.call(requests.Commit(session, staged, path, guard, mtime_ns, uid, gid)).facts
+        return self.call(requests.Commit(session, staged, path, guard, mtime_ns, uid, gid, hold_s)).facts
 
     def mkdir(self, path: Path, guard: Guard) -> Facts:
         """Make a directory; in the root a MiMei; ``@label`` among versions takes one."""
         uid, gid = self._owner
         return self.call(requests.MakeDirectory(path, guard, uid, gid)).facts
 
-    def remove(self, path: Path, guard: Guard) -> None:
-        """Remove a resource with all that is below."""
-        self.call(requests.RemoveTree(path, guard))
+    def remove(self, path: Path, guard: Guard, *, hold_s: int = 0) -> None:
+        """Remove a resource with all that is below; see ``move``."""
+        self.call(requests.RemoveTree(path, guard, hold_s))
 
-    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool) -> bool:
-        """Move a resource; whether something was replaced. The guard's state is that of the source."""
-        return self.call(requests.Move(source, target, overwrite, guard)).replaced
+    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, hold_s: int = 0) -> bool:
+        """Move a resource; whether something was replaced. The guard's state is that of the source. A document that another
+        will take the place of is in versions for ``hold_s``."""
+        return self.call(requests.Move(source, target, overwrite, guard, hold_s)).replaced
 
     def copy(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, shallow: bool = False) -> bool:
         """Copy a resource, a directory with all that is below unless ``shallow``; whether something was replaced."""
@@ -375,9 +376,9 @@ class Staged:
             with suppress(MimeiError):  # A node that is gone has dropped it.
                 self._tree.call(requests.Discard(self._session, self._number))
 
-    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
+    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None, hold_s: int = 0) -> Facts:
         """Take the place of what is at ``path``, whole and durably. What raises leaves it staged."""
         self._settle()
-        facts = self._tree.commit(self._session, self._number, path, guard, mtime_ns)
+        facts = self._tree.commit(self._session, self._number, path, guard, mtime_ns, hold_s)
         self._open = False
         return facts

@@ -8,6 +8,7 @@ from mimeifs.dav.exchange import Answer, Exchange
 from mimeifs.dav.interface import Facts, Guard, Path, Staged
 from mimeifs.dav.readonly import refuse_unless_writable
 from mimeifs.dav.status import Refusal
+from mimeifs.dav.stepwise import EMPTY_S, is_stepwise
 from mimeifs.errors import MimeiError
 
 SLICE = 256 << 10
@@ -23,7 +24,7 @@ def put(exchange: Exchange) -> Answer:
     staged = exchange.tree.stage(size)
     try:
         _receive(exchange, staged, digests)
-        made = staged.commit(path, guard, mtime_ns)
+        made = staged.commit(path, guard, mtime_ns, EMPTY_S if is_stepwise(exchange) else 0)
     except BaseException:
         staged.discard()
         raise

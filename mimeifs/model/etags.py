@@ -1,9 +1,10 @@
 """Entity tags: what a resource is at this moment, in a few characters (RFC 9110, section 8.8.3).
 
 Strong where the bytes have a digest, so the same content has the same tag wherever and whenever it is seen; weak, ``W/`` and a
-count, for what is still changing. Nothing is hashed here. A directory's tag is the digest of its map where that says all;
-else the journal position behind the last change below it, which this process notes from the first time somebody asks: of two
-states no two have the same, and a restart may change a tag though nothing else did.
+count, for what is still changing: for a file, where in the journal its newest bytes lie, so that times and modes do not count.
+Nothing is hashed here. A directory's tag is the digest of its map where that says all; else the journal position behind the
+last change below it, which this process notes from the first time somebody asks: of two states no two have the same, and a
+restart may change a tag though nothing else did.
 """
 
 import zlib
@@ -65,7 +66,10 @@ def _live_file(file: LiveFile) -> str:
     if whole:
         return strong(whole)
     content = file.sealed()
-    return f"W/{file.ctime_ns:x}-{file.size:x}" if content is None else strong(content.digest)
+    if content is not None:
+        return strong(content.digest)
+    written = file.extents.newest() if file.extents else -1
+    return f"W/{written:x}-{file.size:x}" if written >= 0 else f"W/{strong(file.base.digest)}-{file.size:x}"
 
 
 def _live_directory(directory: LiveDir) -> str:

@@ -3,10 +3,10 @@
 Runs in the keeper, inside one write transaction, at the exact journal position of the cut. It visits the names in
 CHANGED and the directories above them, nothing else: cost grows with the change, not with the tree.
 
-Always true afterwards: CHANGED holds nothing of the tree; each visited directory's base is its content; reading the
-overlay over the bases gives the same tree as before. Rows of files that the node may still be writing to are only
-marked (``folded``, DOOMED): they fall when the node is known to have caught up and did not touch them again, see
-:func:`reap`.
+Always true afterwards: CHANGED holds nothing of the tree but names that are withheld; each visited directory's base is its
+content, those aside; reading the overlay over the bases gives the same tree as before. Rows of files that the node may
+still be writing to are only marked (``folded``, DOOMED): they fall when the node is known to have caught up and did not touch
+them again, see :func:`reap`.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,8 @@ Seal = Callable[[FileRow, ExtentMap], ContentRef]
 
 @dataclass(slots=True)
 class Fold:
-    """One fold of one tree at journal position ``at``; ``seal(row, extents)`` stores a file's present content.
+    """One fold of one tree at journal position ``at``; ``seal(row, extents)`` stores a file's present content. Names that are
+    withheld beyond ``time_ns`` stay as their bases have them, and changed.
 
     ``met`` remembers what was changed, for the index of histories."""
 
@@ -53,8 +54,10 @@ class Fold:
     seal: Seal
     tree: int
     at: int
+    time_ns: int = 1 << 64
     met: Folded = field(default_factory=Folded)
     _rows: dict[int, DirRow] = field(default_factory=dict)
+    _withheld: list[tuple[bytes, bytes]] = field(default_factory=list)
     _root: int = 0
 
     def run(self) -> tuple[BlobId, TreeRoot]:
@@ -69,6 +72,8 @@ class Fold:
         row = self._fold_links(row, links)
         self.overlay.put(Table.TREES, state.tree_key(self.tree), state.encode(row))
         self.overlay.clear(Table.CHANGED, state.tree_key(self.tree))
+        for key, until in self._withheld:
+            self.overlay.put(Table.CHANGED, key, until)
         root = decode(self.overlay.get(Table.ENTRIES, state.entry_key(0, U64.pack(row.root))) or b"")
         tree = TreeRoot(self._slim(self._directory_entry(root)), row.links, row.linked_files, row.linked_bytes)
         return self.blobs.put(encode_tree(tree)), tree
@@ -99,7 +104,10 @@ class Fold:
 
     def _changed(self) -> dict[int, set[bytes]]:
         names: dict[int, set[bytes]] = {}
-        for key, _ in self.overlay.scan(Table.CHANGED, state.tree_key(self.tree)):
+        for key, until in self.overlay.scan(Table.CHANGED, state.tree_key(self.tree)):
+            if until and U64.unpack(until)[0] > self.time_ns:
+                self._withheld.append((key, until))
+                continue
             directory, name = state.split_changed(key)
             names.setdefault(directory, set()).add(name)
         return names

@@ -343,7 +343,7 @@ class Keeper:
                 batch.taken.append(failed if isinstance(request, FoldRequest) else _kept(overlay, failed))
 
     def _cut(self, overlay: Overlay, request: CutRequest, at: int) -> Taken:
-        fold = Fold(overlay, self._maps, self._seal, request.tree, at)
+        fold = Fold(overlay, self._maps, self._seal, request.tree, at, request.time_ns)
         root, tree = fold.run()
         recorder = Recorder(overlay, self._packs, self._device)
         newest = newest_version(overlay, request.mimei)

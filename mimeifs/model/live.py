@@ -69,6 +69,7 @@ class LiveTree:
         "root",
         "seed",
         "single",
+        "withheld",
     )
 
     def __init__(self, live: "Live", number: int, mimei: MimeiId) -> None:
@@ -79,6 +80,8 @@ class LiveTree:
         self.dirty = False
         self.as_version = False
         """Whether the present, though changed since the newest version, is exactly an older one: nothing is lost with it."""
+        self.withheld: dict[tuple[int, bytes], int] = {}
+        """Changed names that versions leave as they were, by directory number, and until when: a save is under way there."""
         self.linked: dict[int, Inode] = {}
         self.linked_stirred = 0
         """Behind the last frame, since directories are watched, that changed a hard-linked inode."""
@@ -92,7 +95,40 @@ class LiveTree:
         """The operation that notes a name as changed since the newest version."""
         self.dirty = True
         self.as_version = False
+        if self.withheld and (directory, name) in self.withheld:
+            self.live.prepare(done=lambda _at: self._let_in(directory, name))
         return operations.put(Table.CHANGED, state.changed_key(self.number, directory, name), b"")
+
+    def withhold(self, directory: int, name: bytes, until_ns: int) -> bytes:
+        """The operation after which versions leave a marked name as it was, until then or until it is marked again. It must
+        be no directory and no hard link, neither before nor after the change."""
+        places = [*self.withheld, (directory, name)]
+        noted = self.live.set_small(Table.META, state.withheld_key(self.number), state.encode(places))
+        self.live.prepare(done=lambda _at: self.withheld.__setitem__((directory, name), until_ns))
+        return noted + operations.put(Table.CHANGED, state.changed_key(self.number, directory, name), U64.pack(until_ns))
+
+    def remember(self) -> None:
+        """Know again, after a restart, what has changed and what of it is withheld."""
+        database = self.live.database
+        self.dirty = next(database.scan(Table.CHANGED, state.tree_key(self.number)), None) is not None
+        noted = database.get(Table.META, state.withheld_key(self.number))
+        for directory, name in state.decode_withheld(noted) if noted else ():
+            until = database.get(Table.CHANGED, state.changed_key(self.number, directory, name))
+            if until:
+                self.withheld[directory, name] = U64.unpack(until)[0]
+
+    def withholds(self, now_ns: int) -> bool:
+        """Whether a version that is asked for at that time leaves anything out."""
+        self.withheld = {place: until_ns for place, until_ns in self.withheld.items() if until_ns > now_ns}
+        return bool(self.withheld)
+
+    def release(self) -> None:
+        """Have the next version hold everything."""
+        if self.withheld:
+            self.live.append(b"".join([self.mark(*place) for place in list(self.withheld)]))
+
+    def _let_in(self, directory: int, name: bytes) -> None:
+        self.withheld.pop((directory, name), None)
 
     def linked_entry(self, link_id: int) -> LinkedInode:
         """A hard-linked inode as the reader's moment has it; raises ``NotFoundError``."""
@@ -130,6 +166,8 @@ class Live:
         self._next_file = 1 + max(_last(database, Table.FILES), _last(database, Table.EXTENTS), _last(database, Table.ORPHANS))
         self._next_dir = 1 + max(_last(database, Table.DIRS), _last(database, Table.PARENTS))
         self._recent: dict[tuple[Table, bytes], tuple[int, bytes | None]] = {}
+        self._recent_places: dict[bytes, int] = {}
+        """How many of them are of numbers of the names in a directory, by its number."""
         self._prepared: list[tuple[Callable[[int], None] | None, Callable[[], None] | None]] = []
         self._fading: deque[tuple[int, Callable[[], object]]] = deque()
         self.reserve: Callable[[int], None] = _plenty
@@ -191,11 +229,27 @@ class Live:
 
     def fresh_ino(self, parent: int, name: bytes) -> tuple[int, list[bytes]]:
         """A number for a new inode at this name, and the operations that note it where it is not the natural one."""
+        return self._free_ino(parent, name, self._is_free)
+
+    def fresh_dir_ino(self, parent: int, name: bytes) -> tuple[int, list[bytes]]:
+        """The same for a new directory: a number from which no others are made, as those of what an earlier directory of that
+        name held when it was removed as a whole."""
+        return self._free_ino(parent, name, lambda ino: self._is_free(ino) and not self._has_names(ino))
+
+    def _is_free(self, ino: int) -> bool:
+        return ino > 1 and ino not in self.nodes and self.small_row(Table.TAKEN, U64.pack(ino)) is None
+
+    def _has_names(self, ino: int) -> bool:
+        """Whether names in a directory of that number have exceptional ones, or had them a moment ago."""
+        prefix = U64.pack(ino)
+        return prefix in self._recent_places or next(self.database.scan(Table.INODES, prefix), None) is not None
+
+    def _free_ino(self, parent: int, name: bytes, is_free: Callable[[int], bool]) -> tuple[int, list[bytes]]:
         ino = self.natural_ino(parent, name)
-        if ino > 1 and ino not in self.nodes and self.small_row(Table.TAKEN, U64.pack(ino)) is None:
+        if is_free(ino):
             return ino, []
         salt = 0
-        while ino < 2 or ino in self.nodes or self.small_row(Table.TAKEN, U64.pack(ino)) is not None:
+        while not is_free(ino):
             salt += 1
             ino = self.natural_ino(parent, name + b"\0" + salt.to_bytes(8, "big"))
         taken = self.set_small(Table.TAKEN, U64.pack(ino), b"")
@@ -253,6 +307,8 @@ class Live:
         return operations.delete(table, key) if value is None else operations.put(table, key, value)
 
     def _set_small(self, table: Table, key: bytes, value: bytes | None, at: int) -> None:
+        if table is Table.INODES and (table, key) not in self._recent:
+            self._recent_places[key[: U64.size]] = self._recent_places.get(key[: U64.size], 0) + 1
         self._recent[table, key] = at, value
         self.fade(at, partial(self._forget_small, table, key, at))
 
@@ -289,6 +345,10 @@ class Live:
         known = self._recent.get((table, key))
         if known is not None and known[0] == at:
             del self._recent[table, key]
+            if table is Table.INODES:
+                self._recent_places[key[: U64.size]] -= 1
+                if not self._recent_places[key[: U64.size]]:
+                    del self._recent_places[key[: U64.size]]
 
     def fade(self, at: int, forget: Callable[[], object]) -> None:
         """Call ``forget`` once the frame at ``at`` is in LMDB as this process sees it."""

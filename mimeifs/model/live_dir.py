@@ -421,7 +421,7 @@ class LiveDir(Inode):
         self.check_new(name, Kind.DIRECTORY)
         live = self.tree.live
         entry = self.new_entry(Kind.DIRECTORY, mode, who)
-        ino, ino_ops = live.fresh_ino(self.seed, name)
+        ino, ino_ops = live.fresh_dir_ino(self.seed, name)
         inode = LiveDir(self.tree, ino, entry)
         inode.number, inode.complete = live.new_dir(), True
         above, number = self.materialise()

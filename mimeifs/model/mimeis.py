@@ -84,7 +84,7 @@ class Mimeis:
         tree.nests = self._may_nest(mimei, row)
         stored = live.small_row(Table.TREES, state.tree_key(row.tree))
         number = state.decode_tree(stored or b"").root
-        tree.dirty = next(live.database.scan(Table.CHANGED, state.tree_key(row.tree)), None) is not None
+        tree.remember()
         entry = live.database.get(Table.ENTRIES, state.entry_key(0, U64.pack(number)))
         self.seat(tree, decode(entry or b""))
         return tree

@@ -76,8 +76,15 @@ def _removed(parent: LiveDir, name: bytes, leaving: Leaving, at: int, now: int) 
         live.outdate(leaving.inode)
 
 
-def rehang(source: LiveDir, name: bytes, target: LiveDir, new_name: bytes, more: More = nothing_more) -> None:
-    """Move an entry within its MiMei, over whatever is at the new name."""
+def rehang(
+    source: LiveDir,
+    name: bytes,
+    target: LiveDir,
+    new_name: bytes,
+    more: More = nothing_more,
+    altered: Callable[[], None] | None = None,
+) -> None:
+    """Move an entry within its MiMei, over whatever is at the new name; ``altered`` gives its inode what else is to change."""
     live, inode, old = source.tree.live, source.child(name), existing(target, new_name)
     _check_apart(inode, old, target)
     if old is inode:
@@ -92,6 +99,8 @@ def rehang(source: LiveDir, name: bytes, target: LiveDir, new_name: bytes, more:
     above, to_number = target.materialise()
     marks = [source.tree.mark(from_number, name), source.tree.mark(to_number, new_name)]
     ops += [*above, *(leaving.ops(now) if leaving else ()), source.gone(name), *marks]
+    if altered is not None:
+        altered()
     ops += [*live.free_place((source.seed, name)), *settle(inode, target, new_name, now)]
     change = [(source, -fewer)] if source is target else [(source, -moving), (target, moving - fewer)]
     ops += [directory.touch_at(now, subdirs) for directory, subdirs in change]

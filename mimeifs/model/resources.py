@@ -22,7 +22,6 @@ from mimeifs.errors import (
     ReadOnlyError,
 )
 from mimeifs.ids import MimeiId
-from mimeifs.model import relocating
 from mimeifs.model.describing import Describing, Spot, facts_of
 from mimeifs.model.entry import Link, View
 from mimeifs.model.etags import NOTHING, etag_of
@@ -38,6 +37,7 @@ from mimeifs.model.properties import patch
 from mimeifs.model.relocating import NOT_FOLDED, Folded, Origin, Place, Relocating
 from mimeifs.model.resource import Facts, Guard, Lock, Path
 from mimeifs.model.retiring import Leaving
+from mimeifs.model.saving import Saving
 from mimeifs.model.staging import StagedFile
 from mimeifs.model.versions import Later
 from mimeifs.model.views import MimeiDir, PresentDir, Views
@@ -54,6 +54,7 @@ class Resources:
         self._views = views
         self._relocating = Relocating(mimeis)
         self.locked = Locks(mimeis.live, mimeis.draw)
+        self._saving = Saving(mimeis.live, self.locked)
         self._describing = Describing(mimeis.live, views, self.locked)
         self._woken = False
 
@@ -140,8 +141,10 @@ class Resources:
 
     # Making and removing
 
-    def place(self, staged: StagedFile, path: Path, guard: Guard, who: Who | None, mtime_ns: int | None) -> Facts:
-        """A staged file takes its place."""
+    def place(
+        self, staged: StagedFile, path: Path, guard: Guard, who: Who | None, mtime_ns: int | None, hold_s: int = 0
+    ) -> Facts:
+        """A staged file takes its place; where it is empty, its bytes are awaited for ``hold_s``."""
         spot = self._walk(path)
         self._check_state(spot, guard)
         parent = self._directory(spot)
@@ -149,8 +152,13 @@ class Resources:
             self.locked.check_member(spot.steps, guard)
         else:
             self.locked.check(spot.steps, guard)
-        who = self._owner(parent, who)
+        who, is_new = self._owner(parent, who), spot.node is None
+        may_wait = (hold_s or is_new or self._saving.withheld(spot.node)) and staged.is_empty
+        may_wait = may_wait and self._saving.may_withhold(parent, spot.name)
         file = staged.place(parent, spot.name, who, mtime_ns, lambda ino: self._took(spot, parent, ino))
+        self._saving.uploaded(file, spot.node)
+        if may_wait:
+            self._saving.withhold(file, self._saving.awaited_until(file, hold_s))
         return facts_of(spot.name, file, fixed=False, properties=False)
 
     def mkdir(self, path: Path, guard: Guard, who: Who | None) -> Facts:
@@ -173,8 +181,8 @@ class Resources:
         self._live.invalidate(parent.ino, name)
         self._live.outdate(parent)
 
-    def remove(self, path: Path, guard: Guard) -> None:
-        """Take a resource away, a directory with all that is below; of a label only the name."""
+    def remove(self, path: Path, guard: Guard, *, hold_s: int = 0) -> None:
+        """Take a resource away, a directory with all that is below; of a label only the name. See ``move``."""
         spot = self._walk(path)
         self._check_state(spot, guard)
         self.locked.check_member(spot.steps, guard)
@@ -191,7 +199,7 @@ class Resources:
         parent = self._directory(spot)
         spot.found()
         self._entry(parent, spot.name)
-        relocating.remove(parent, spot.name, lambda _: self.locked.dropped_below(spot.steps[-1]))
+        self._saving.remove(parent, spot.name, hold_s, lambda _: self.locked.dropped_below(spot.steps[-1]))
 
     def _entry(self, parent: LiveDir, name: bytes) -> Inode:
         """The entry of a name that shows something; raises where it is only a view."""
@@ -202,11 +210,12 @@ class Resources:
 
     # Moving and copying
 
-    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool) -> bool:
-        """Move a resource; whether something was replaced."""
-        return self._move(source, target, guard, overwrite, NOT_FOLDED)
+    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, hold_s: int = 0) -> bool:
+        """Move a resource; whether something was replaced. A document that another will take the place of is in versions for
+        ``hold_s``."""
+        return self._move(source, target, guard, overwrite, hold_s, NOT_FOLDED)
 
-    def _move(self, source: Path, target: Path, guard: Guard, overwrite: bool, folded: Folded) -> bool:
+    def _move(self, source: Path, target: Path, guard: Guard, overwrite: bool, hold_s: int, folded: Folded) -> bool:
         origin, spot = self._both(source, target, guard, overwrite)
         self.locked.check_member(origin.steps, guard)
         self.locked.check_below(origin.steps[-1], guard)
@@ -221,9 +230,9 @@ class Resources:
         inode = self._entry(above, origin.name)
         old = existing(parent, spot.name)
         if above.tree is parent.tree:
-            relocating.rehang(above, origin.name, parent, spot.name, lambda ino: self.locked.filled(parent.ino, spot.name, ino))
+            self._saving.rename(above, origin.name, parent, spot.name, hold_s)
         else:
-            stock = self._relocating.stock(node, folded, lambda again: self._move(source, target, guard, overwrite, again))
+            stock = self._relocating.stock(node, folded, lambda again: self._move(source, target, guard, overwrite, 0, again))
             leaving = Leaving(above, origin.name, inode)
             place = Place(parent, spot.name, None, _view(inode), Origin(above, origin.name, leaving))
             self._relocating.put(stock, place, lambda ino: self.locked.carried(node.ino, ino))
@@ -317,7 +326,10 @@ class Resources:
             if node.immutable:
                 raise ReadOnlyError("versions are read-only; work in @cur")
             raise NotPermittedError("this directory is made of versions; it has no properties of its own")
+        until_ns = self._saving.withheld(node)
         patch(node, properties, mtime_ns, birth_ns)
+        if until_ns and isinstance(node, LiveFile):
+            self._saving.withhold(node, until_ns)
         self._live.outdate(node)
         return facts_of(spot.name, node, fixed=False, properties=True)
 
@@ -336,20 +348,29 @@ class Resources:
                 self.locked.check_member(spot.steps, guard)
         elif not isinstance(spot.node, Inode):
             raise ForbiddenError("versions and views cannot be locked: nobody can change them")
+        awaits = self._saving.awaits(spot.node)
         row, ops = self.locked.take(spot.steps, guard.user, owner, exclusive=exclusive, infinite=infinite, timeout_s=timeout_s)
         self._live.append(b"".join(ops))
+        if awaits and isinstance(spot.node, LiveFile):
+            self._saving.withhold(spot.node, row.expires_ns)
         return _lock(path, row), empty and not spot.locked
 
     def refresh(self, path: Path, token: str, timeout_s: int) -> Lock:
         """Have a lock last longer; raises ``NotFoundError``."""
-        root, row, ops = self.locked.refresh(self._walk(path).steps, token, timeout_s)
+        spot = self._walk(path)
+        awaits = self._saving.withheld(spot.node)
+        root, row, ops = self.locked.refresh(spot.steps, token, timeout_s)
         self._live.append(b"".join(ops))
+        if awaits and isinstance(spot.node, LiveFile):
+            self._saving.withhold(spot.node, row.expires_ns)
         return _lock(root, row)
 
     def unlock(self, path: Path, token: str, user: str) -> None:
         """Give a lock back; raises ``NotFoundError``, ``LockHeldError`` for another user's."""
-        ops = self.locked.give_back(self._walk(path).steps, token, user)
+        spot = self._walk(path)
+        ops = self.locked.give_back(spot.steps, token, user)
         self._live.append(b"".join(ops))
+        self._saving.unlocked(spot.node)
 
     def locks(self, path: Path) -> list[Lock]:
         """The locks that cover a resource."""

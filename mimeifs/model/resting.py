@@ -49,6 +49,7 @@ def fold(directory: LiveDir, proceed: Callable[[int], T]) -> Later:
     the fold, or with ``ConflictError`` where it could not be done."""
     tree, live = directory.tree, directory.tree.live
     live.watched = True
+    tree.release()
     directory.stirred = directory.stirred or live.journal.position
     request = FoldRequest(tree.number, tree.mimei, directory.number)
     at = live.append(operations.call(CallKind.FOLD, state.encode(request)))

@@ -22,13 +22,12 @@ from mimeifs.model.live_file import SIZE_MAX, LiveFile
 from mimeifs.model.live_moves import existing
 from mimeifs.model.node import Who
 from mimeifs.model.properties import with_whole
+from mimeifs.model.saving import kept_of
 from mimeifs.store import operations
 from mimeifs.store.content import SINGLE_LIMIT
 from mimeifs.store.database import U64, Table
 
 FILE_MODE = 0o666
-_CAPABILITY = b"security.capability"
-_SET_IDS = 0o6000
 
 
 class StagedFile:
@@ -42,6 +41,11 @@ class StagedFile:
         self.file.nlink = 0
         self.file.handles = 1
         self._hasher = blake3()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no bytes came."""
+        return not self.file.size
 
     def write(self, offset: int, data: bytes) -> None:
         """Append ``data``, which must begin where the file ends."""
@@ -88,9 +92,8 @@ class StagedFile:
             raise IsADirError("is a directory")
         if not isinstance(old, LiveFile):
             raise NotPermittedError("what is there is no regular file: remove it first")
-        old.refresh()
-        kept = (pair for pair in old.all_xattrs() if pair[0] != _CAPABILITY)
-        file.mode, file.uid, file.gid, file.xattrs = old.mode & ~_SET_IDS, old.uid, old.gid, tuple(kept)
+        kept = kept_of(old)
+        file.mode, file.uid, file.gid, file.xattrs = kept.mode, kept.uid, kept.gid, kept.xattrs
 
     def discard(self) -> None:
         """It is wanted no more."""

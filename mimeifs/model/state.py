@@ -74,11 +74,17 @@ decode_tree = msgspec.msgpack.Decoder(TreeRow).decode
 decode_version = msgspec.msgpack.Decoder(VersionRow).decode
 decode_label = msgspec.msgpack.Decoder(LabelRow).decode
 decode_ref = msgspec.msgpack.Decoder(RefRow).decode
+decode_withheld = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
 
 
 def tree_key(tree: int) -> bytes:
     """Key in TREES, and prefix in CHANGED and LINKS."""
     return U32.pack(tree)
+
+
+def withheld_key(tree: int) -> bytes:
+    """Key in META of the names in CHANGED that versions may leave out."""
+    return b"withheld " + U32.pack(tree)
 
 
 def changed_key(tree: int, directory: int, name: bytes) -> bytes:

@@ -111,6 +111,7 @@ class Transplant:
         in one go with asking for it: a version that finds no room must not take the changes with it."""
         if not rounds and self._mimeis.tree(mimei).dirty:
             raise ConflictError("files in it are being written without a pause: stop the program that does, and try again")
+        self._mimeis.tree(mimei).release()
         try:
             self._versions.backup(mimei)
         except Later as later:

@@ -186,7 +186,7 @@ class Versions:
             return newest
         request = CutRequest(tree.number, mimei, self._live.now_ns(), memo, label)
         at = self._live.append(operations.call(CallKind.CUT, state.encode(request)))
-        tree.cut_at, tree.dirty = at, False
+        tree.cut_at, tree.dirty = at, tree.withholds(request.time_ns)
         raise Later(at, lambda taken: self._taken(tree, at, taken))
 
     def _taken(self, tree: LiveTree, at: int, taken: Taken | None) -> VersionInfo:

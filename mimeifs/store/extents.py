@@ -105,6 +105,12 @@ class ExtentMap:
         if at < stop:
             yield at, stop - at, None
 
+    def newest(self) -> int:
+        """The highest position of an extent, -1 where there is none. With the file's size it stands for one content only: a
+        change in place adds a higher one, and a cut takes only what lies behind it."""
+        top = max(self.addresses, default=-1)
+        return max(map(position, self.addresses)) if top >= ZEROS else top
+
     def since(self, when: int) -> "ExtentMap":
         """Only what was written at or after journal position ``when``."""
         return ExtentMap(extent for extent in self if position(extent[2]) >= when)

@@ -92,7 +92,7 @@ class MemoryStaged:
         if self in self._tree.staged:
             self._tree.staged.remove(self)
 
-    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None) -> Facts:
+    def commit(self, path: Path, guard: Guard, mtime_ns: int | None = None, hold_s: int = 0) -> Facts:
         facts = self._tree.replace(path, guard, b"".join(self._pieces), mtime_ns)
         self.discard()
         return facts
@@ -266,7 +266,7 @@ class MemoryTree:
             copy.children[name] = self._copied(child)
         return copy
 
-    def remove(self, path: Path, guard: Guard) -> None:
+    def remove(self, path: Path, guard: Guard, *, hold_s: int = 0) -> None:
         with self._lock:
             self._judge(path, guard)
             parent = self._parent(path)
@@ -293,7 +293,7 @@ class MemoryTree:
         self._touch(node)
         return old is not None
 
-    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool) -> bool:
+    def move(self, source: Path, target: Path, guard: Guard, *, overwrite: bool, hold_s: int = 0) -> bool:
         with self._lock:
             node, parent = self._find(source), self._parent(source)
             if parent.frozen:

@@ -300,3 +300,27 @@ def test_a_deep_if_header_is_refused_at_once(served: Serving) -> None:
     assert served.ask("PUT", X, {"If": "(" * 30_000}, b"2").status == 400
     assert served.ask("PUT", X, {"If": "(<a:b>)" * 5000}, b"2").status == 400
     assert served.ask("GET", X).body == b"1"
+
+
+def test_who_holds_a_lock_may_write_and_who_has_lost_it_is_told_so(served: Serving) -> None:
+    info = (
+        b'<lockinfo xmlns="DAV:"><lockscope><exclusive/></lockscope><locktype><write/></locktype>'
+        b"<owner><href>DESKTOP-1</href></owner></lockinfo>"
+    )
+    served.ask("PUT", X, body=b"1")
+    token = served.ask("LOCK", X, {"Timeout": "Infinite, Second-4100000000"}, info)["Lock-Token"]
+    assert served.ask("PUT", X, {"If": f"({token})"}, b"2").status == 204
+    assert served.ask("LOCK", X, {"If": f"({token})"}, b"").status == 200
+    moving = {"Destination": "/webdav/y", "If": f"({token})", "Overwrite": "F"}
+    assert served.ask("MOVE", X, moving).status == 201
+    assert served.ask("UNLOCK", "/webdav/y", {"Lock-Token": token}).status == 204
+    assert served.ask("LOCK", "/webdav/y", {"If": f"({token})"}, b"").status == 412
+
+
+def test_a_length_told_beside_chunks_does_not_count(served: Serving) -> None:
+    for told in ("0", "3", "100", "nonsense"):
+        with served.client() as client:
+            client.head("PUT", X, {"Transfer-Encoding": "chunked", "X-Expected-Entity-Length": told})
+            client.send(b"5\r\nhello\r\n0\r\n\r\n")
+            assert client.reply().status in (201, 204)
+        assert served.ask("GET", X).body == b"hello"

@@ -6,32 +6,15 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.dav.desks import driven
 from tests.dav.serving import Client, Reply
 from tests.serving import Served, serving
 
 pytestmark = pytest.mark.mount
-
-
-@contextmanager
-def driven(folder: Path, *options: str) -> Iterator[tuple[Served, str]]:
-    """A node with a drive, and the drive's address."""
-    with serving(folder, options=("--dav", "127.0.0.1:0", *options)) as served:
-        drive = served.home / "drive"
-        served.until(drive.exists, "the drive is there")
-        served.until(lambda: drive.read_text().endswith("\n"), "its address is known")
-        yield served, drive.read_text().strip()
-
-
-@pytest.fixture(scope="module")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
-    with driven(tmp_path_factory.mktemp("drive")) as found:
-        yield found
 
 
 def ask(url: str, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> Reply:

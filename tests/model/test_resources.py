@@ -556,3 +556,41 @@ def test_a_page_says_of_each_what_a_look_says(tree: Tree) -> None:
     for facts in page:
         path = (*at("/photos/d"), facts.name)
         assert facts == after.local.run(lambda path=path: after.resources.look(path))
+
+
+def test_the_tag_of_a_file_that_is_being_written_changes_with_its_bytes_alone(tree: Tree) -> None:
+    top = tree.local.run(lambda: tree.local.engine.views.root.lookup(b"photos"))
+    assert isinstance(top, LiveDir)
+    file = tree.local.run(lambda: top.create(b"live", 0o644, WHO))
+    seen: dict[str, bytes] = {}
+    for change in (
+        lambda: file.write(0, b"0123456789"),
+        lambda: file.write(2, b"ab"),
+        lambda: file.resize(3),
+        lambda: file.resize(2),
+        lambda: file.resize(10),
+        lambda: file.write(9, b"9"),
+        lambda: file.resize(1),
+    ):
+        tree.local.running.attempt(change)
+        tag = tree.etag("/photos/live")
+        assert seen.setdefault(tag, tree.read("/photos/live")) == tree.read("/photos/live")
+        tree.local.run(lambda: file.set(Change(mode=0o600, mtime_ns=5)))
+        tree.patch("/photos/live", {"{n}p": tag.encode()})
+        assert tree.etag("/photos/live") == tag
+    assert len(seen) == 7
+
+
+def test_a_directory_made_again_has_nothing_of_the_numbers_in_the_one_before(tree: Tree) -> None:
+    tree.mkdir("/photos/again")
+    tree.put("/photos/again/x", b"x")
+    tree.move("/photos/again/x", "/photos/again/y")
+    tree.remove("/photos/again")
+    tree.mkdir("/photos/again")
+    tree.put("/photos/again/y", b"y")
+    number = tree.look("/photos/again/y").ino
+    tree.local.crash()
+    tree = Tree(tree.local)
+    assert tree.look("/photos/again/y").ino == number
+    tree.remove("/photos/again/y")
+    assert tree.local.findings() == []

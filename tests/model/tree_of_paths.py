@@ -35,14 +35,14 @@ class Tree:
             if not after:
                 return found
 
-    def put(self, path: str, data: bytes, guard: Guard = NO_GUARD, mtime_ns: int | None = None) -> Facts:
+    def put(self, path: str, data: bytes, guard: Guard = NO_GUARD, mtime_ns: int | None = None, hold_s: int = 0) -> Facts:
         staged = StagedFile(self.local.engine.views.root.tree, len(data))
         for start in range(0, len(data), 100_000):
             piece = data[start : start + 100_000]
             self.local.engine.live.now_ns()
             self.local.running.attempt(lambda start=start, piece=piece: staged.write(start, piece))
         try:
-            return self.local.run(lambda: self.resources.place(staged, at(path), guard, None, mtime_ns))
+            return self.local.run(lambda: self.resources.place(staged, at(path), guard, None, mtime_ns, hold_s))
         except BaseException:
             staged.discard()
             raise
@@ -62,11 +62,11 @@ class Tree:
     def mkdir(self, path: str, guard: Guard = NO_GUARD) -> Facts:
         return self.local.run(lambda: self.resources.mkdir(at(path), guard, None))
 
-    def remove(self, path: str, guard: Guard = NO_GUARD) -> None:
-        self.local.run(lambda: self.resources.remove(at(path), guard))
+    def remove(self, path: str, guard: Guard = NO_GUARD, *, hold_s: int = 0) -> None:
+        self.local.run(lambda: self.resources.remove(at(path), guard, hold_s=hold_s))
 
-    def move(self, source: str, target: str, guard: Guard = NO_GUARD, *, overwrite: bool = False) -> bool:
-        return self.local.run(lambda: self.resources.move(at(source), at(target), guard, overwrite=overwrite))
+    def move(self, source: str, target: str, guard: Guard = NO_GUARD, *, overwrite: bool = False, hold_s: int = 0) -> bool:
+        return self.local.run(lambda: self.resources.move(at(source), at(target), guard, overwrite=overwrite, hold_s=hold_s))
 
     def copy(
         self, source: str, target: str, guard: Guard = NO_GUARD, *, overwrite: bool = False, shallow: bool = False
