@@ -299,6 +299,7 @@ async def _serve(options: ServeOptions, keeper: socket.socket, syncer: socket.so
     check_device(database, device)
     engine = Engine(options.home, database, device, ready.first_segment, SystemClock(), SystemRandomness())
     engine.live.beat = options.pulse.beat
+    engine.live.beat()  # A predecessor may have died between a change and saying so.
     node = Node(engine, keeper, syncer)
     root = await node.carry(lambda: engine.views.root)
     home = options.home.root

@@ -202,9 +202,8 @@ class NodeTree:
         session = self.session()
         opened = self.call(requests.OpenFile(session, path))
         if known is not None and opened.facts.ino and opened.facts.content is not None:
-            known.keep(
-                path, opened, moment
-            )  # Sealed, and no lock that ends by itself: as long as the tree stays, so does this.
+            # Sealed, and no lock that ends by itself: as long as the tree stays, so does this.
+            known.keep(path, opened, moment)
         return Reading(self, self._sealed, session, opened)
 
     def space(self) -> tuple[int, int]:
