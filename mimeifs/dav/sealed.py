@@ -1,12 +1,13 @@
-"""Sealed bytes, read from the packs by the process that serves them, with a reader for each thread.
+"""Sealed bytes, read from the packs by the process that serves them, with a reader for each who reads.
 
 The index is seen as of one moment; where it does not have a blob yet, as of a newer one. Always true: the index is asked by
-one thread at a time, and a reader of packs belongs to one thread.
+one thread at a time, and a reader of packs belongs to whoever took it until it is given back.
 """
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from mimeifs.ids import BlobId
 from mimeifs.store.blobs import BlobReader
 from mimeifs.store.content import ContentKind, ContentRef, Reader
 from mimeifs.store.database import Database, Table, open_database
@@ -15,8 +16,7 @@ from mimeifs.store.packs import IndexRow
 from mimeifs.store.parts import check_length
 from mimeifs.store.storage import Storage
 
-CACHE_BYTES = 8 << 20
-STREAM_BYTES = 1 << 20
+CACHE_BYTES = 1 << 20
 AHEAD_THREADS = 16
 
 
@@ -25,7 +25,6 @@ class Sealed:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._own = threading.local()
         self._lock = threading.Lock()
         self._database: Database | None = None
         self._readers: list[BlobReader] = []
@@ -36,26 +35,25 @@ class Sealed:
         """A reader of one content."""
         return SealedReader(self, ref)
 
-    def blobs(self) -> BlobReader:
-        """The reader of the thread that asks."""
-        found: BlobReader | None = getattr(self._own, "blobs", None)
-        if found is None:
-            found = self._own.blobs = BlobReader(self._storage.packs, self._lookup, cache_bytes=CACHE_BYTES)
-            with self._lock:
-                self._readers.append(found)
-        return found
+    def get(self, blob: BlobId) -> bytes:
+        """One blob."""
+        reader = self.take()
+        try:
+            return reader.get(blob)
+        finally:
+            self.give_back(reader)
 
     def take(self) -> BlobReader:
-        """A reader for one stream, given back at its end."""
+        """A reader, to be given back: there are as many as were in use at once."""
         with self._lock:
             if self._free:
                 return self._free.pop()
-            made = BlobReader(self._storage.packs, self._lookup, cache_bytes=STREAM_BYTES)
+            made = BlobReader(self._storage.packs, self._lookup, cache_bytes=CACHE_BYTES)
             self._readers.append(made)
             return made
 
     def give_back(self, reader: BlobReader) -> None:
-        """A stream is over."""
+        """It is in use no more."""
         with self._lock:
             self._free.append(reader)
 
@@ -98,7 +96,7 @@ class SealedReader:
     def read(self, offset: int, size: int) -> Buffer:
         """At most ``size`` bytes from ``offset``, none only at the end; good until the next call."""
         if self._ref.kind is not ContentKind.CHUNKS:
-            data = self._sealed.blobs().get(self._ref.digest)
+            data = self._sealed.get(self._ref.digest)
             check_length(len(data), (self._ref.digest, 0, self._ref.size))
             return data if not offset and size >= len(data) else data[offset : offset + size]
         follows = 0 < offset == self._expected
