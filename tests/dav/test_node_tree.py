@@ -57,16 +57,23 @@ class Beside:
         return True
 
 
-@pytest.fixture
-def beside(tmp_path: Path) -> Iterator[Beside]:
-    with serving(tmp_path / "s") as served:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
+    with serving(tmp_path_factory.mktemp("beside") / "s") as served:
         made = Beside(served)
         made.wait()
-        made.tree.mkdir((b"photos",), NO_GUARD)
         yield made
         made.tree.close()
         assert served.end() == 0
         served.command("check")
+
+
+@pytest.fixture
+def beside(running: Beside) -> Iterator[Beside]:
+    """With an empty MiMei, which goes afterwards."""
+    running.tree.mkdir((b"photos",), NO_GUARD)
+    yield running
+    running.photos.rmdir()
 
 
 def test_one_file_by_turns_is_always_seen_right_on_both_sides(beside: Beside) -> None:
