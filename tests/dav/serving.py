@@ -114,6 +114,7 @@ def serving(gate: Gate | None = None, origins: Origins | None = None, threads: i
     tree = MemoryTree()
     site = Site(tree, gate or Gate(None), origins or Origins(local_only=True), LitterTree(tree))
     server = Server(("127.0.0.1", 0), Surface(site), threads)
+    server.expiration_interval = 0.02  # How long its loop may sleep, and so its end takes.
     server.prepare()
     thread = threading.Thread(target=server.serve)
     thread.start()
