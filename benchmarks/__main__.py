@@ -1,6 +1,6 @@
-"""``python -m benchmarks [NAME...] [--quick] [--json]``: the table of speed and size, with targets.
+"""``python -m benchmarks [PART...] [--quick] [--json]``: the table of speed and size, with targets.
 
-Names: ``mount`` (against the yardstick), ``versions``, ``large``, ``loaded``, ``memory``, ``dav`` (beside Apache, where that is
+Parts: ``mount`` (against the yardstick), ``versions``, ``large``, ``loaded``, ``memory``, ``dav`` (beside Apache, where that is
 installed), ``prolly``; without any, all of them. Needs ``/dev/fuse``; as root it can drop the kernel's caches, else what is
 called cold is warm. The exit code is 1 when a target was missed, so that a glance at it is enough.
 """
@@ -29,15 +29,9 @@ NAMES = ("mount", *MEASURES, "prolly")
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and print the table with its targets.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(NAMES)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="fewer files, smaller files, fewer rounds")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument("--scratch", help="where to put homes and mounts (default: the temporary directory)")
-    arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in NAMES]
-    if unknown:
-        parser.error(f"unknown: {unknown[0]}; there are {', '.join(NAMES)}")
-    return arguments
+    return harness.arguments_of(parser, NAMES)
 
 
 def _passed_on(name: str, arguments: argparse.Namespace) -> None:
@@ -53,14 +47,13 @@ def _passed_on(name: str, arguments: argparse.Namespace) -> None:
 
 def main() -> int:
     arguments = _arguments()
-    names = arguments.names or list(NAMES)
     scale = QUICK if arguments.quick else FULL
     notes = [
         f"{os.cpu_count()} processors, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
     ]
     tables: dict[str, list[Figure]] = {}
     for name in NAMES:
-        if name not in names:
+        if name not in arguments.parts:
             continue
         if name not in MEASURES:
             _passed_on(name, arguments)

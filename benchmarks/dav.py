@@ -347,16 +347,11 @@ def measure(scratch: Path, scale: Scale) -> list[Figure]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dav", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="smaller files, fewer rounds")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--scratch", help="where to put homes and mounts (default: the temporary directory)")
-    arguments = parser.parse_args()
-    unknown = [name for name in arguments.parts if name not in PARTS]
-    if unknown:
-        parser.error(f"unknown: {unknown[0]}; there are {', '.join(PARTS)}")
+    arguments = harness.arguments_of(parser, PARTS)
     rows = []
-    for name in arguments.parts or PARTS:
+    for name in arguments.parts:
         with harness.scratch_directory(arguments.scratch) as scratch:
             rows += PARTS[name](scratch, QUICK if arguments.quick else FULL)
     print(as_json({"the network drive": rows}, []) if arguments.json else table("the network drive", rows))

@@ -5,6 +5,7 @@ A mount is looked up in ``/proc/self/mountinfo``, never by touching its mount po
 run, because machines drift; what counts is the median of the ratios of the rounds.
 """
 
+import argparse
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -195,6 +196,18 @@ def start_memfs(name: str, session_loop: str, scratch: Path) -> Mounted:
     """The yardstick on the ``plain`` or the ``improved`` session loop."""
     command = f"{shlex.quote(sys.executable)} -m benchmarks.memfs {{mount}} --loop {session_loop}"
     return start_command(name, command, scratch)
+
+
+def arguments_of(parser: argparse.ArgumentParser, parts: Iterable[str]) -> argparse.Namespace:
+    """The arguments of a benchmark that has parts, ``parts`` those to run; ends with a usage error where one is unknown."""
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)} (default: all)")
+    parser.add_argument("--scratch", help="where to put homes and mounts (default: the temporary directory)")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.parts if name not in parts]
+    if unknown:
+        parser.error(f"unknown: {unknown[0]}; there are {', '.join(parts)}")
+    arguments.parts = arguments.parts or list(parts)
+    return arguments
 
 
 @contextmanager

@@ -185,14 +185,9 @@ PARTS: dict[str, Callable[[Path, int], list[Figure]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--tenth", action="store_true", help="a tenth of everything")
-    parser.add_argument("--scratch", help="where to put homes and mounts (default: the temporary directory)")
-    arguments = parser.parse_args()
-    unknown = [name for name in arguments.parts if name not in PARTS]
-    if unknown:
-        parser.error(f"unknown: {unknown[0]}; there are {', '.join(PARTS)}")
-    for name in arguments.parts or PARTS:
+    arguments = harness.arguments_of(parser, PARTS)
+    for name in arguments.parts:
         with harness.scratch_directory(arguments.scratch) as scratch:
             print(table(name, PARTS[name](scratch, 10 if arguments.tenth else 1)), end="\n\n", flush=True)
 

@@ -30,33 +30,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.hook.pytest_deselected(items=slow)
             items[:] = [item for item in items if item not in slow]
     if obstacle := config.stash[OBSTACLE]:
-        for item in mounting(items):
-            item.add_marker(pytest.mark.skip(reason=f"cannot mount: {obstacle}"))
+        for item in items:
+            if item.get_closest_marker("mount"):
+                item.add_marker(pytest.mark.skip(reason=f"cannot mount: {obstacle}"))
 
 
-def mounting(items: list[pytest.Item]) -> list[pytest.Item]:
-    return [item for item in items if item.get_closest_marker("mount")]
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    announce(session.config, mounting(session.items))
-
-
-def announce(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     """Say it before the first test, so that nobody mistakes a partial run for a whole one."""
-    obstacle = config.stash[OBSTACLE]
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if obstacle and items and reporter is not None:
-        reporter.ensure_newline()
+    obstacle = session.config.stash[OBSTACLE]
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if obstacle and reporter is not None:
         reporter.write_sep("!", f"NO MOUNTING HERE: {obstacle}", red=True, bold=True)
-        reporter.write_line(f"{len(items)} tests of the real mount will be skipped; they are named at the end.", red=True)
+        reporter.write_line("The tests of the real mount will be skipped; they are named at the end.", red=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     factory = getattr(session.config, "_tmp_path_factory", None)
-    if factory is None:
-        return
+    if factory is None or hasattr(session.config, "workerinput"):
+        return  # One of several processes: the one that gathers their results looks, when all have ended.
     left = mounts.leftovers(factory.getbasetemp().resolve())
     for point in left:
         mounts.detach(point)

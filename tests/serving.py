@@ -70,7 +70,7 @@ class Served:
         """Whether all are there. A node comes after what a dead one left mounted has gone."""
         if self._process is None or self._process.poll() is not None:
             raise AssertionError(f"the daemon ended:\n{self.tail()}")
-        return {"node", "keeper", "syncer"} <= self.pids().keys() and self.mounted
+        return self.mounted and {"node", "keeper", "syncer"} <= self.pids().keys()
 
     @property
     def serves(self) -> bool:

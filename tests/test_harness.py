@@ -26,12 +26,17 @@ def test_plain(tmp_path): pass
 @pytest.fixture
 def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A small project of its own that uses this project's conftest."""
-    pytester.makeconftest("from tests.conftest import *")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile(INNER)
     pytester.makeini("[pytest]\nmarkers =\n    mount: mounts\n    slow: slow\n")
-    monkeypatch.setattr(mounts, "obstacle", lambda: None)
-    monkeypatch.setattr(mounts, "leftovers", lambda folder: [])
     return pytester
+
+
+def arrange(inner: pytest.Pytester, *lines: str) -> None:
+    """Have the machine look as the lines say, in every process."""
+    root = Path(mounts.__file__).parent.parent
+    begin = ("import sys", f"sys.path.insert(0, {str(root)!r})", "from tests import mounts")
+    inner.makeconftest("\n".join((*begin, *lines, "from tests.conftest import *")))
 
 
 def test_mounts_are_found_below_a_folder_only_and_innermost_first() -> None:
@@ -44,22 +49,31 @@ def test_a_missing_device_is_an_obstacle(tmp_path: Path) -> None:
 
 
 def test_slow_tests_are_left_out_unless_asked_for(inner: pytest.Pytester) -> None:
-    inner.runpytest_inprocess().assert_outcomes(passed=2, deselected=1)
-    inner.runpytest_inprocess("--slow").assert_outcomes(passed=3)
+    arrange(inner, "mounts.obstacle = lambda: None", "mounts.leftovers = lambda folder: []")
+    inner.runpytest_subprocess().assert_outcomes(passed=2, deselected=1)
+    inner.runpytest_subprocess("--slow").assert_outcomes(passed=3)
 
 
-def test_mount_tests_are_skipped_loudly_where_fuse_is_missing(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mounts, "obstacle", lambda: "/dev/fuse is missing")
-    result = inner.runpytest_inprocess("-q")
-    result.assert_outcomes(passed=1, skipped=1, deselected=1)
+PROCESSES = pytest.mark.parametrize("processes", [(), ("-p", "xdist", "-n1")], ids=["one process", "several"])
+
+
+@PROCESSES
+def test_mount_tests_are_skipped_loudly_where_fuse_is_missing(inner: pytest.Pytester, processes: tuple[str, ...]) -> None:
+    arrange(inner, "mounts.obstacle = lambda: '/dev/fuse is missing'")
+    result = inner.runpytest_subprocess("-q", *processes)
+    result.assert_outcomes(passed=1, skipped=1, deselected=0 if processes else 1)
     result.stdout.fnmatch_lines(["*NO MOUNTING HERE: /dev/fuse is missing*", "*SKIPPED, NO MOUNTING*", "*::test_real_mount"])
 
 
-def test_a_mount_left_behind_is_detached_and_fails_the_run(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    detached: list[Path] = []
-    monkeypatch.setattr(mounts, "leftovers", lambda folder: [folder / "lost"])
-    monkeypatch.setattr(mounts, "detach", detached.append)
-    result = inner.runpytest_inprocess()
+@PROCESSES
+def test_a_mount_left_behind_is_detached_and_fails_the_run(inner: pytest.Pytester, processes: tuple[str, ...]) -> None:
+    arrange(
+        inner,
+        "mounts.obstacle = lambda: None",
+        "mounts.leftovers = lambda folder: [folder / 'lost']",
+        "mounts.detach = lambda point: open('detached', 'a').write(point.name)",
+    )
+    result = inner.runpytest_subprocess(*processes)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert [point.name for point in detached] == ["lost"]
+    assert (inner.path / "detached").read_text() == "lost"
     result.stdout.fnmatch_lines(["*MOUNTS LEFT BEHIND*", "*lost (detached)"])

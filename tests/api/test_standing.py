@@ -96,7 +96,8 @@ def test_of_what_changes_can_be_asked(photos: Store) -> None:
         photos.ask(StandingOf((*TOP, b"none")))
 
 
-def test_changes_come_in_pages_no_larger_than_asked(photos: Store) -> None:
+def test_changes_come_in_pages_no_larger_than_asked(photos: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "SLICE_SECONDS", 60.0)
     for number in range(7):
         photos.write(photos.present(b"photos"), b"%d" % number, b"")
     found, token, more = [], "", True

@@ -54,6 +54,18 @@ class Row:
     again: Counts
 
 
+SAVE: Counts = {
+    "lookup": 2,
+    "getattr": 3,
+    "rename": 1,
+    "create": 1,
+    "open": 1,
+    "read": 1,
+    "write": 1,
+    "release": 2,
+    "fsync": 1,
+    "getxattr": 1,
+}
 READERS: tuple[Row, ...] = (
     Row(
         "ls -l",
@@ -142,30 +154,8 @@ PRESENT: tuple[Row, ...] = (
     Row(
         "an editor's save",
         saved,
-        {
-            "lookup": 2,
-            "getattr": 3,
-            "rename": 1,
-            "create": 1,
-            "open": 1,
-            "read": 1,
-            "write": 1,
-            "release": 2,
-            "fsync": 1,
-            "getxattr": 1,
-        },
-        {
-            "lookup": 2,
-            "getattr": 3,
-            "rename": 1,
-            "create": 1,
-            "open": 1,
-            "read": 1,
-            "write": 1,
-            "release": 2,
-            "fsync": 1,
-            "getxattr": 1,
-        },
+        SAVE,
+        SAVE,
     ),
     Row("a name that is not there", program("sh", "-c", "test ! -e d/missing"), {"lookup": 2}, {}),
 )

@@ -11,11 +11,20 @@ from benchmarks import harness, workloads
 pytestmark = pytest.mark.mount
 
 
-@pytest.fixture(params=["plain", "improved"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    with harness.start_memfs("memfs", request.param, tmp_path.resolve()) as system:
+@pytest.fixture(scope="module", params=["plain", "improved"])
+def mounted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One mount for all tests."""
+    with harness.start_memfs("memfs", request.param, tmp_path_factory.mktemp("memfs").resolve()) as system:
         yield system.point
     assert harness.mount_row(system.point) is None
+
+
+@pytest.fixture
+def root(mounted: Path, request: pytest.FixtureRequest) -> Path:
+    """A directory of its own for a test."""
+    made = mounted / request.node.name
+    made.mkdir()
+    return made
 
 
 def test_bytes_come_back_wherever_they_were_written(root: Path) -> None:

@@ -4,7 +4,7 @@ import errno
 import inspect
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyfuse3
@@ -16,7 +16,7 @@ from mimeifs.fuse.attributes import AS_STORED
 from mimeifs.fuse.operations import Operations
 from mimeifs.model.past import PAST_BIT
 from mimeifs.store.interfaces import Cold
-from tests.model.conftest import Local, local
+from tests.model.conftest import Local, local, open_local
 
 __all__ = ["local"]
 
@@ -88,12 +88,20 @@ def operations(local: Local, rim: object) -> Operations:
     return Operations(engine.live, engine.views.past, root, rim, xattrs=True, showing=AS_STORED)
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """A store that no request reaches."""
+    made = open_local(tmp_path_factory.mktemp("untouched"))
+    yield made
+    made.running.close()
+
+
 @pytest.fixture
-def failing(local: Local, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], Operations]:
+def failing(untouched: Local, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], Operations]:
     """Handlers over a model that fails."""
 
     def make(error: Exception) -> Operations:
-        made, broken = operations(local, Failing(error)), Failing(error)
+        made, broken = operations(untouched, Failing(error)), Failing(error)
         for name in ("_live", "_past", "_handles"):
             monkeypatch.setattr(made, name, broken)
         return made
@@ -124,7 +132,7 @@ async def test_an_unforeseen_error_is_eio_and_logged_once_with_its_cause(
 
 @pytest.mark.parametrize("ino", [2, PAST_BIT | 2])
 async def test_what_goes_wrong_while_something_is_forgotten_is_logged_and_leaves_the_others_to_be_forgotten(
-    ino: int, failing: Callable[[Exception], Operations], local: Local, caplog: pytest.LogCaptureFixture
+    ino: int, local: Local, caplog: pytest.LogCaptureFixture
 ) -> None:
     photos = local.mimei()
     handlers = operations(local, None)

@@ -35,6 +35,12 @@ def history(local: Local, top: LiveDir, path: bytes) -> list[tuple[int, int | No
     return [(each.version.number, None if each.entry is None else each.entry.size) for each in moments]
 
 
+def link(local: Local, top: LiveDir) -> None:
+    """Another name, ``l``, for the file ``a``."""
+    a = local.run(lambda: top.child(b"a"))
+    local.run(lambda: top.link(b"l", a))
+
+
 def test_the_history_of_a_path_has_each_state_once(local: Local, top: LiveDir) -> None:
     mimei = top.tree.mimei
     local.backup(mimei)
@@ -57,8 +63,7 @@ def test_the_history_of_a_path_has_each_state_once(local: Local, top: LiveDir) -
 
 def test_the_history_of_a_hard_link_follows_its_content(local: Local, top: LiveDir) -> None:
     mimei = top.tree.mimei
-    a = local.run(lambda: top.child(b"a"))
-    local.run(lambda: top.link(b"l", a))
+    link(local, top)
     local.backup(mimei)
     local.put(top, b"a", b"22222222")
     local.backup(mimei)
@@ -313,8 +318,7 @@ def test_the_state_of_a_path_that_went_is_passed_over(local: Local, top: LiveDir
 
 def test_a_hard_link_stands_where_its_content_does(local: Local, top: LiveDir) -> None:
     mimei = top.tree.mimei
-    a = local.run(lambda: top.child(b"a"))
-    local.run(lambda: top.link(b"l", a))
+    link(local, top)
     local.backup(mimei)
     local.put(top, b"b", b"else")
     local.backup(mimei)
