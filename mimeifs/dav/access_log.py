@@ -13,7 +13,7 @@ from pathlib import Path
 from time import localtime, strftime, time
 
 from mimeifs.dav.exchange import Answer, Call
-from mimeifs.store.interfaces import Buffer
+from mimeifs.store.pages import Piece
 
 MAX_BYTES = 8 << 20
 OLD = 3
@@ -78,15 +78,15 @@ class Entry:
         )
 
 
-class _Followed(Iterator[Buffer]):
+class _Followed(Iterator[Piece]):
     """A body that is counted while it goes."""
 
-    def __init__(self, body: Iterator[Buffer], done: Callable[[int], None]) -> None:
+    def __init__(self, body: Iterator[Piece], done: Callable[[int], None]) -> None:
         self._body = body
         self._done: Callable[[int], None] | None = done
         self._sent = 0
 
-    def __next__(self) -> Buffer:
+    def __next__(self) -> Piece:
         piece = next(self._body)
         self._sent += len(piece)
         return piece

@@ -8,7 +8,7 @@ from mimeifs.dav import paths
 from mimeifs.dav.interface import Path, Tree
 from mimeifs.dav.listening import PREFIX
 from mimeifs.dav.wire import Body
-from mimeifs.store.interfaces import Buffer
+from mimeifs.store.pages import Piece
 
 """Where the tree begins: the node's root is ``/webdav/``."""
 
@@ -69,7 +69,7 @@ class Answer:
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | Iterator[Buffer] = b""
+    body: bytes | Iterator[Piece] = b""
 
     @property
     def has_body(self) -> bool:

@@ -27,6 +27,7 @@ from mimeifs.dav.heads import MAX_HEAD, Head
 from mimeifs.dav.status import Refusal
 from mimeifs.dav.wire import Body, Inflow, Outflow, Patience, not_now, speaks_tls
 from mimeifs.dav.workers import Allowance, Workers
+from mimeifs.store.pages import Pages
 
 log = logging.getLogger(__name__)
 
@@ -208,8 +209,9 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
             if size is not None and sent > size:
                 raise ConnectionError("an answer is longer than it said")
             if chunked:
-                self.wfile.write(b"".join((before, b"%x\r\n" % len(piece), piece, b"\r\n")))
-            elif before and len(piece) > SMALL:
+                data = piece.read() if isinstance(piece, Pages) else piece
+                self.wfile.write(b"".join((before, b"%x\r\n" % len(data), data, b"\r\n")))
+            elif isinstance(piece, Pages) or len(piece) > SMALL:
                 self.wfile.write(before)
                 self.wfile.write(piece)
             else:

@@ -12,6 +12,7 @@ from mimeifs.api.tree_requests import ChangesFound, Standing, StatesAt, Versions
 from mimeifs.dav.known import Known
 from mimeifs.model.resource import Facts, Guard, Lock, Path
 from mimeifs.store.interfaces import Buffer
+from mimeifs.store.pages import Piece
 
 __all__ = [
     "ChangesFound",
@@ -19,6 +20,7 @@ __all__ = [
     "Guard",
     "Lock",
     "Path",
+    "Piece",
     "Reading",
     "Staged",
     "Standing",
@@ -37,6 +39,9 @@ class Reading(Protocol):
 
     def read(self, offset: int, size: int) -> Buffer:
         """At most so many bytes, none only at the end; good until this thread reads again."""
+
+    def piece(self, offset: int, size: int) -> Piece:
+        """The same for whoever sends it, once."""
 
     def close(self) -> None:
         """Let it go."""

@@ -52,6 +52,8 @@ class _Kept:
         """See ``Reading``."""
         return self._data[offset : offset + size]
 
+    piece = read
+
     def close(self) -> None:
         """See ``Reading``."""
 

@@ -8,14 +8,14 @@ from functools import lru_cache
 from mimeifs.dav import conditions, dates, naming, preconditions, ranges
 from mimeifs.dav.conditions import Verdict
 from mimeifs.dav.exchange import Answer, Exchange, href
-from mimeifs.dav.interface import Facts, Path, Reading
+from mimeifs.dav.interface import Facts, Path, Piece, Reading
 from mimeifs.dav.status import Refusal
 from mimeifs.errors import IntegrityError, IsADirError, NotADirError, NotFoundError
-from mimeifs.store.interfaces import Buffer
 
 BLOCK = 1 << 20
 SMALL = 64 << 10
 """Files up to so many bytes go out in one piece."""
+_SHORT = "a file is shorter than it says"
 _TYPES = mimetypes.MimeTypes(())
 _ACTIVE = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml")
 
@@ -115,8 +115,12 @@ def _answer(exchange: Exchange, reading: Reading) -> Answer:
         if parts is not None:
             return _partial(facts, reading, parts)
     headers = [*_headers(facts), ("Content-Length", str(facts.size))]
-    body = _stream(reading, [ranges.Range(0, facts.size)])
-    return Answer(200, headers, b"".join(body) if facts.size <= SMALL else body)
+    if facts.size > SMALL:
+        return Answer(200, headers, _stream(reading, [ranges.Range(0, facts.size)]))
+    data = reading.read(0, facts.size)
+    if len(data) != facts.size:
+        raise IntegrityError(_SHORT)
+    return Answer(200, headers, bytes(data))
 
 
 def _partial(facts: Facts, reading: Reading, parts: list[ranges.Range]) -> Answer:
@@ -137,9 +141,7 @@ def _partial(facts: Facts, reading: Reading, parts: list[ranges.Range]) -> Answe
     return Answer(206, headers, _stream(reading, parts, heads, end))
 
 
-def _stream(
-    reading: Reading, parts: list[ranges.Range], heads: list[bytes] | None = None, end: bytes = b""
-) -> Iterator[Buffer]:
+def _stream(reading: Reading, parts: list[ranges.Range], heads: list[bytes] | None = None, end: bytes = b"") -> Iterator[Piece]:
     """The bytes of all parts; closes the file at the end, however it comes."""
     try:
         for index, part in enumerate(parts):
@@ -147,9 +149,9 @@ def _stream(
                 yield heads[index]
             at = part.start
             while at < part.end:
-                data = reading.read(at, min(BLOCK, part.end - at))
+                data = reading.piece(at, min(BLOCK, part.end - at))
                 if not data:
-                    raise IntegrityError("a file is shorter than it says")
+                    raise IntegrityError(_SHORT)
                 yield data
                 at += len(data)
         if end:

@@ -8,13 +8,14 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from mimeifs.ids import BlobId
-from mimeifs.store.blobs import BlobReader
 from mimeifs.store.content import ContentKind, ContentRef, Reader
 from mimeifs.store.database import Database, Table, open_database
 from mimeifs.store.interfaces import Buffer
 from mimeifs.store.packs import IndexRow
+from mimeifs.store.pages import FITTING, PagedReader, Pages, Piece
 from mimeifs.store.parts import check_length
 from mimeifs.store.storage import Storage
+from mimeifs.store.witness import Witnesses
 
 CACHE_BYTES = 1 << 20
 AHEAD_THREADS = 16
@@ -27,8 +28,9 @@ class Sealed:
         self._storage = storage
         self._lock = threading.Lock()
         self._database: Database | None = None
-        self._readers: list[BlobReader] = []
-        self._free: list[BlobReader] = []
+        self._readers: list[PagedReader] = []
+        self._free: list[PagedReader] = []
+        self._witnesses = Witnesses()
         self.pool = ThreadPoolExecutor(AHEAD_THREADS, "dav reader")
 
     def reader(self, ref: ContentRef) -> "SealedReader":
@@ -43,16 +45,16 @@ class Sealed:
         finally:
             self.give_back(reader)
 
-    def take(self) -> BlobReader:
+    def take(self) -> PagedReader:
         """A reader, to be given back: there are as many as were in use at once."""
         with self._lock:
             if self._free:
                 return self._free.pop()
-            made = BlobReader(self._storage.packs, self._lookup, cache_bytes=CACHE_BYTES)
+            made = PagedReader(self._storage.packs, self._lookup, self._witnesses, cache_bytes=CACHE_BYTES)
             self._readers.append(made)
             return made
 
-    def give_back(self, reader: BlobReader) -> None:
+    def give_back(self, reader: PagedReader) -> None:
         """It is in use no more."""
         with self._lock:
             self._free.append(reader)
@@ -75,26 +77,32 @@ class Sealed:
                 reader.close()
             self._readers.clear()
             self._free.clear()
+            self._witnesses.close()
             if self._database is not None:
                 self._database.close()
                 self._database = None
 
 
 class SealedReader:
-    """Reads one content, quickest from front to back: then the next block is read and verified while the last one is sent. For
-    one thread at a time."""
+    """Reads one content, quickest from front to back: as pages where these were verified already, else the next block is read
+    and verified while the last one is sent. For one thread at a time."""
 
     def __init__(self, sealed: Sealed, ref: ContentRef) -> None:
         self._sealed = sealed
         self._ref = ref
         self._place = Reader()
         self._expected = 0
-        self._next: tuple[int, Future[Buffer]] | None = None
-        self._own: list[BlobReader] = []
+        self._next: tuple[int, Future[Piece]] | None = None
+        self._own: list[PagedReader] = []
         """Two, since what was read stays where it is while the next is read."""
 
     def read(self, offset: int, size: int) -> Buffer:
         """At most ``size`` bytes from ``offset``, none only at the end; good until the next call."""
+        found = self.piece(offset, size)
+        return found.read() if isinstance(found, Pages) else found
+
+    def piece(self, offset: int, size: int) -> Piece:
+        """The same for whoever sends it, once."""
         if self._ref.kind is not ContentKind.CHUNKS:
             data = self._sealed.get(self._ref.digest)
             check_length(len(data), (self._ref.digest, 0, self._ref.size))
@@ -104,11 +112,11 @@ class SealedReader:
         if found is None:
             found = self._load(offset, size)
         self._expected = offset + len(found)
-        if follows and self._expected < self._ref.size:
+        if follows and self._expected < self._ref.size and not isinstance(found, Pages):
             self._next = self._expected, self._sealed.pool.submit(self._load, self._expected, size)
         return found
 
-    def _taken(self, offset: int) -> Buffer | None:
+    def _taken(self, offset: int) -> Piece | None:
         """What was read ahead, if that is what is wanted."""
         following, self._next = self._next, None
         if following is None:
@@ -116,12 +124,12 @@ class SealedReader:
         data = following[1].result()
         return data if following[0] == offset else None
 
-    def _load(self, offset: int, size: int) -> Buffer:
+    def _load(self, offset: int, size: int) -> Piece:
         if not self._own:
             self._own = [self._sealed.take(), self._sealed.take()]
         self._own.reverse()
-        size = self._place.whole(self._ref, offset, size)
-        return self._place.view(self._own[0], self._ref, offset, size)
+        size = self._place.whole(self._ref, offset, min(size, FITTING))
+        return self._own[0].piece(self._place.parts(self._own[0], self._ref, offset, size))
 
     def close(self) -> None:
         """It is wanted no more, nor is what was read last."""

@@ -26,6 +26,7 @@ from mimeifs.errors import MimeiError, PeerError
 from mimeifs.model.resource import Facts, Guard, Lock, Path
 from mimeifs.store.content import EMPTY
 from mimeifs.store.interfaces import Buffer
+from mimeifs.store.pages import Piece
 from mimeifs.store.storage import Storage
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -322,6 +323,10 @@ class Reading:
             pieces.append(piece)
             offset, size = offset + len(piece), size - len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def piece(self, offset: int, size: int) -> Piece:
+        """The same for whoever sends it, once."""
+        return self.read(offset, size) if self._read is None else self._read.piece(offset, size)
 
     def close(self) -> None:
         """It is wanted no more."""

@@ -13,7 +13,7 @@ from time import monotonic
 
 from mimeifs.dav.heads import END, MAX_CHUNK_LINE, chunk_size
 from mimeifs.dav.status import Refusal
-from mimeifs.store.interfaces import Buffer
+from mimeifs.store.pages import Pages, Piece
 
 BUFFER = 64 << 10
 SEND_PIECE = 1 << 20
@@ -146,16 +146,22 @@ class Inflow:
 
 
 class Outflow:
-    """The writing end: no copies, and pieces of a size that TLS is quick with."""
+    """The writing end: no copies where the bytes need not be encrypted, and pieces of a size that TLS is quick with."""
 
     def __init__(self, sock: socket.socket, patience: Patience, timeout: float) -> None:
         self._socket = sock
         self._patience = patience
         self._timeout = timeout
-        self._piece = TLS_PIECE if speaks_tls(sock) else SEND_PIECE
+        self._encrypts = speaks_tls(sock)
+        self._piece = TLS_PIECE if self._encrypts else SEND_PIECE
 
-    def write(self, data: Buffer) -> None:
+    def write(self, data: Piece) -> None:
         """Send it all; raises ``TimeoutError`` where the other end takes nothing for too long."""
+        if isinstance(data, Pages):
+            if not self._encrypts:
+                self._send(data)
+                return
+            data = data.read()
         at, end = 0, len(data)
         with memoryview(data) as view:
             while at < end:
@@ -165,6 +171,13 @@ class Outflow:
                     if not not_now(error):
                         raise
                     self._patience.wait(self._socket, select.POLLOUT, self._timeout)
+
+    def _send(self, pages: Pages) -> None:
+        while pages.left:
+            try:
+                pages.send(self._socket.fileno())
+            except BlockingIOError:
+                self._patience.wait(self._socket, select.POLLOUT, self._timeout)
 
 
 class Body:

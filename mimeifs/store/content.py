@@ -132,11 +132,13 @@ def _chunks_up_to(chunks: Iterator[Chunk], stop: int) -> list[Chunk]:
 
 
 def _clipped(chunks: Iterable[Chunk], offset: int, stop: int) -> list[Part]:
-    """The pieces of ``chunks`` that lie in ``[offset, stop)``."""
+    """The pieces of ``chunks``, which are in order, that lie in ``[offset, stop)``."""
     parts: list[Part] = []
     for chunk in chunks:
-        begin = max(offset, chunk.start)
-        if begin < chunk.stop and begin < stop:
+        if chunk.start >= stop:
+            break
+        if chunk.stop > offset:
+            begin = max(offset, chunk.start)
             parts.append((chunk.blob, begin - chunk.start, min(chunk.stop, stop) - begin))
     return parts
 
@@ -177,9 +179,18 @@ class Reader:
 
     def view(self, source: ViewSource, ref: ContentRef, offset: int, size: int) -> Buffer:
         """As :func:`read`, without the copy: good until the next call of the same ``source``."""
+        parts = self.parts(source, ref, offset, size)
+        view = source.view(parts)
+        stop = min(offset + size, ref.size)
+        if len(view) != max(stop - offset, 0):
+            raise IntegrityError(f"{len(view)} bytes stand where {stop - offset} are needed")
+        return view
+
+    def parts(self, source: ViewSource, ref: ContentRef, offset: int, size: int) -> list[Part]:
+        """As :func:`plan`, by what is known of the chunks around."""
         stop = min(offset + size, ref.size)
         if ref.kind is not ContentKind.CHUNKS or offset >= stop:
-            return source.view(plan(source, ref, offset, size))
+            return plan(source, ref, offset, size)
         chunks, following = self._chunks, self._following
         self._chunks = []  # Whatever is raised below: the next call looks its place up.
         if ref is not self._ref or not chunks or offset < chunks[0].start or stop > chunks[-1].stop:
@@ -188,10 +199,7 @@ class Reader:
         if offset == self._expected and ref is self._ref:
             following = self._follow(source, ref, stop, chunks, following)
         self._ref, self._expected, self._chunks, self._following = ref, stop, chunks, following
-        view = source.view(_clipped(chunks, offset, stop))
-        if len(view) != stop - offset:
-            raise IntegrityError(f"{len(view)} bytes stand where {stop - offset} are needed")
-        return view
+        return _clipped(chunks, offset, stop)
 
     def _follow(
         self, source: ViewSource, ref: ContentRef, stop: int, chunks: list[Chunk], following: Iterator[Chunk]

@@ -74,6 +74,8 @@ class MemoryReading:
         assert not self.closed
         return self._data[offset : offset + size]
 
+    piece = read
+
     def close(self) -> None:
         self.closed = True
 

@@ -83,6 +83,19 @@ def test_what_is_known_of_a_sealed_file_ends_with_its_change(drive: tuple[Served
     assert ask(url, "GET", "known/g").body == b"newer"
 
 
+def test_a_large_file_that_was_read_before_comes_as_it_is(drive: tuple[Served, str]) -> None:
+    served, url = drive
+    name, data = served.mimei("large") / "f", os.urandom(3_000_000)
+    name.write_bytes(data)
+    assert ask(url, "MKCOL", "large/.mimei/@one").status == 201  # Now it is sealed.
+    for _ in range(2):  # Verified, then from the page cache.
+        assert ask(url, "GET", "large/f").body == data
+        assert ask(url, "GET", "large/f", {"Range": "bytes=70001-2900000"}).body == data[70_001:2_900_001]
+        several = ask(url, "GET", "large/f", {"Range": "bytes=0-99999,1000000-1999999"})
+        assert data[:100_000] in several.body
+        assert data[1_000_000:2_000_000] in several.body
+
+
 def test_versions_by_the_drive(drive: tuple[Served, str]) -> None:
     served, url = drive
     name = served.mimei("past") / "f"

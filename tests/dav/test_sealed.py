@@ -1,8 +1,12 @@
 """Sealed bytes as the process of the drive reads them: ahead, verified, and what is damaged never."""
 
+import fcntl
+import mmap
 import os
 import random
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,9 +17,11 @@ from mimeifs.engine import LocalEngine, create_home
 from mimeifs.errors import IntegrityError
 from mimeifs.home import Home
 from mimeifs.model.node import Who
-from mimeifs.store import content
+from mimeifs.store import content, witness
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import Table
+from mimeifs.store.pages import Pages, Piece
+from mimeifs.store.witness import PAGE
 
 DATA = random.Random(5).randbytes(5 << 20)
 BLOCK = 1 << 20
@@ -90,3 +96,93 @@ def test_damage_ends_the_reading_where_it_is(stored: tuple[Sealed, ContentRef, H
     reader = sealed.reader(ref)
     assert DATA.startswith(bytes(reader.read(0, BLOCK)))
     reader.close()
+
+
+def pieces(sealed: Sealed, ref: ContentRef, start: int = 0) -> tuple[bytes, set[type]]:
+    """What is sent, and as what."""
+    reader, found, kinds = sealed.reader(ref), b"", set()
+    try:
+        while start + len(found) < ref.size:
+            piece = reader.piece(start + len(found), BLOCK)
+            kinds.add(type(piece))
+            found += sent(piece)
+    finally:
+        reader.close()
+    return found, kinds
+
+
+def sent(piece: Piece) -> bytes:
+    """The bytes that come out of a socket at its other end."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    found = b""
+    with near, far:
+        if not isinstance(piece, Pages):
+            return bytes(piece)
+        while piece.left:
+            with suppress(BlockingIOError):
+                piece.send(near.fileno())
+            found += far.recv(BLOCK)
+        near.shutdown(socket.SHUT_WR)
+        while data := far.recv(BLOCK):
+            found += data
+    assert len(found) == len(piece)
+    return found
+
+
+def test_what_was_verified_goes_out_as_pages(stored: tuple[Sealed, ContentRef, Home]) -> None:
+    sealed, ref, _ = stored
+    found, kinds = pieces(sealed, ref)
+    assert found == DATA
+    assert memoryview in kinds
+    for start in (0, 1, 1234567):
+        assert pieces(sealed, ref, start) == (DATA[start:], {Pages})
+        assert whole(sealed, ref, start) == DATA[start:]
+
+
+def test_pages_that_nobody_sent_are_not_sent_later(stored: tuple[Sealed, ContentRef, Home]) -> None:
+    sealed, ref, _ = stored
+    assert whole(sealed, ref) == DATA
+    reader, draw = sealed.reader(ref), random.Random(7)
+    for _ in range(50):
+        at = draw.randrange(len(DATA))
+        piece = reader.piece(at, draw.choice((1, 5000, BLOCK)))
+        assert isinstance(piece, Pages)
+        if draw.random() < 0.5:
+            assert sent(piece) == DATA[at : at + len(piece)]
+    reader.close()
+
+
+def test_damage_after_it_was_verified_is_seen(stored: tuple[Sealed, ContentRef, Home]) -> None:
+    sealed, ref, home = stored
+    assert whole(sealed, ref) == DATA
+    pack = max(home.storage.packs.iterdir(), key=lambda found: found.stat().st_size)
+    with pack.open("r+b") as file:
+        file.seek(pack.stat().st_size // 2)
+        file.write(b"damage")
+    with pytest.raises(IntegrityError):
+        pieces(sealed, ref)
+
+
+def test_what_left_the_memory_is_verified_again(stored: tuple[Sealed, ContentRef, Home]) -> None:
+    sealed, ref, _ = stored
+    assert whole(sealed, ref) == DATA
+    for one in list(sealed._witnesses._known.values())[::2]:
+        assert witness._libc.madvise(one._address, one._count * PAGE, mmap.MADV_DONTNEED) == 0
+    found, kinds = pieces(sealed, ref)
+    assert found == DATA
+    assert memoryview in kinds
+    assert pieces(sealed, ref) == (DATA, {Pages})
+
+
+def test_where_there_can_be_no_pipe_bytes_go_out(
+    stored: tuple[Sealed, ContentRef, Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed, ref, _ = stored
+    monkeypatch.setattr(fcntl, "fcntl", _refuse)
+    for _ in range(2):
+        assert pieces(sealed, ref) == (DATA, {memoryview})
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError("there are too many large pipes")
