@@ -67,6 +67,10 @@ class Tree(Protocol):
     def listings(self) -> Known[Hashable, str] | None:
         """What was written of directories, for as long as the tree stays as it is; None where nobody can tell."""
 
+    @property
+    def small(self) -> Known[Path, tuple[list[tuple[str, str]], bytes]] | None:
+        """The same of small files: what is said of them, and their bytes."""
+
     def look(self, path: Path, *, properties: bool = False) -> Facts:
         """What is there."""
 

@@ -84,6 +84,7 @@ class LitterTree:
     """The tree for requests about litter that is not in it: those files are here, all else is the tree's below."""
 
     listings = None
+    small = None
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree

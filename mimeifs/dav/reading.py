@@ -15,6 +15,10 @@ from mimeifs.errors import IntegrityError, IsADirError, NotADirError, NotFoundEr
 BLOCK = 1 << 20
 SMALL = 64 << 10
 """Files up to so many bytes go out in one piece."""
+OVERHEAD = 1024
+"""What an answer that is kept costs beside its bytes."""
+_DECIDING = {"range", "if", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"}
+"""What makes an answer another one than that to everybody else."""
 _SHORT = "a file is shorter than it says"
 _TYPES = mimetypes.MimeTypes(())
 _ACTIVE = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml")
@@ -33,6 +37,21 @@ def _of_suffix(suffix: bytes) -> str:
 
 def get(exchange: Exchange) -> Answer:
     """A file's content; a collection's page is made elsewhere."""
+    small = exchange.tree.small if _DECIDING.isdisjoint(exchange.headers) else None
+    if small is None:
+        return _read(exchange)[0]
+    known = small.get(exchange.path)
+    if known is not None:
+        return Answer(200, *known)
+    moment = small.now()
+    answer, facts = _read(exchange)
+    if isinstance(answer.body, bytes) and facts.ino and facts.content is not None:
+        # Sealed, and no lock that ends by itself: as long as the tree stays, so does this.
+        small.keep(exchange.path, (answer.headers, answer.body), moment, len(answer.body) + OVERHEAD)
+    return answer
+
+
+def _read(exchange: Exchange) -> tuple[Answer, Facts]:
     reading = _open(exchange)
     try:
         answer = _answer(exchange, reading)
@@ -41,7 +60,7 @@ def get(exchange: Exchange) -> Answer:
         raise
     if isinstance(answer.body, bytes):
         reading.close()
-    return answer
+    return answer, reading.facts
 
 
 def head(exchange: Exchange) -> Answer:

@@ -30,8 +30,10 @@ from mimeifs.store.pages import Piece
 from mimeifs.store.storage import Storage
 
 R = TypeVar("R", bound=msgspec.Struct)
+Small = tuple[list[tuple[str, str]], bytes]
 MAX_KNOWN = 4096
 LISTING_CHARACTERS = 16 << 20
+SMALL_BYTES = 8 << 20
 CALLS = 32
 STREAMS = 12
 """Connections in use at once; together well below what the node takes, so that commands find room."""
@@ -63,6 +65,7 @@ class NodeTree:
         self._sealed = Sealed(storage)
         self._opened = None if pulse is None else Known[Path, requests.Opened](pulse, most=MAX_KNOWN)
         self.listings = None if pulse is None else Known[Hashable, str](pulse, most=MAX_KNOWN, room=LISTING_CHARACTERS)
+        self.small = None if pulse is None else Known[Path, Small](pulse, most=MAX_KNOWN, room=SMALL_BYTES)
 
     # Connections
 

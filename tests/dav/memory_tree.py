@@ -102,6 +102,7 @@ class MemoryStaged:
 
 class MemoryTree:
     listings = None
+    small = None
 
     def __init__(self, room: int = 1 << 40) -> None:
         self._lock = threading.RLock()

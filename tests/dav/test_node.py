@@ -71,6 +71,10 @@ def test_what_is_known_of_a_sealed_file_ends_with_its_change(drive: tuple[Served
     for _ in range(2):
         assert ask(url, "GET", "known/f").body == b"old"
         assert b"<D:getcontentlength>3<" in listed()
+    known = ask(url, "GET", "known/f")
+    assert known.headers == ask(url, "GET", "known/f", {"If-None-Match": '"another"'}).headers | {"date": known["Date"]}
+    assert ask(url, "GET", "known/f", {"If-None-Match": known["ETag"]}).status == 304
+    assert ask(url, "GET", "known/f", {"Range": "bytes=1-"}).body == b"ld"
     name.write_bytes(b"newer")
     assert ask(url, "GET", "known/f").body == b"newer"
     assert b"<D:getcontentlength>5<" in listed()
