@@ -13,8 +13,10 @@ Linux 5.14, or without ``/proc``) there are no witnesses.
 import ctypes
 import mmap
 import os
+import sys
 import threading
 from collections import OrderedDict
+from functools import lru_cache
 
 from mimeifs.store.packs import IndexRow
 
@@ -58,11 +60,18 @@ class Witness:
     def stands(self, fd: int, pagemap: int) -> bool:
         """Whether all pages have stayed, and the file as it was."""
         data = os.pread(pagemap, self._count * _ENTRY, self._address // PAGE * _ENTRY)
-        return max(memoryview(data).cast("q")) < 0 and _changed(fd) == self._changed
+        all_of_them = _present(self._count)
+        return int.from_bytes(data, sys.byteorder) & all_of_them == all_of_them and _changed(fd) == self._changed
 
     def close(self) -> None:
         """Let go of the pages."""
         _libc.munmap(self._address, self._count * PAGE)
+
+
+@lru_cache(257)
+def _present(count: int) -> int:
+    """The bits that are set where so many pages are present."""
+    return sum(1 << (_ENTRY * 8 * (index + 1) - 1) for index in range(count))
 
 
 def _changed(fd: int) -> tuple[int, int, int]:
