@@ -5,25 +5,28 @@ Always true: replies are heard in turn, and none is left when a stream ends well
 
 from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import msgspec
 
 from mimeifs.api.client import Client
 from mimeifs.api.requesting import Request
-from mimeifs.api.tree_requests import Done
 
+R = TypeVar("R", bound=msgspec.Struct)
 AHEAD = 4
 """Requests that are on their way at once."""
 
 
-class Stream:
-    """``ended`` takes the connection back, and hears whether it is of further use."""
+class Stream(Generic[R]):
+    """Requests whose replies are of one kind. ``ended`` takes the connection back, and hears whether it is of further use."""
 
     def __init__(self, client: Client, ended: Callable[..., None]) -> None:
         self._client = client
         self._ended = ended
-        self._unheard: deque[Request[Done]] = deque()
+        self._unheard: deque[Request[R]] = deque()
         self._open = True
 
-    def send(self, request: Request[Done]) -> None:
+    def send(self, request: Request[R]) -> None:
         """Send one more; raises what became of an earlier one."""
         try:
             self._hear(AHEAD - 1)
@@ -32,6 +35,14 @@ class Stream:
             self._end(is_clean=False)
             raise
         self._unheard.append(request)
+
+    def heard(self) -> R:
+        """The reply to the first request that has none yet."""
+        try:
+            return self._client.heard(self._unheard.popleft())
+        except BaseException:
+            self._end(is_clean=False)
+            raise
 
     def end(self) -> None:
         """Hear all that is still to be heard; raises what became of it."""

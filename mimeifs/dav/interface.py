@@ -5,7 +5,7 @@ cannot be done raises a ``MimeiError`` and has changed nothing. Atomicity, durab
 matter; URLs, headers and XML are none of it.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol
 
 from mimeifs.api.tree_requests import ChangesFound, Standing, StatesAt, VersionsAt
@@ -78,6 +78,9 @@ class Tree(Protocol):
         self, path: Path, after: bytes = b"", limit: int = 500, *, properties: bool = False
     ) -> tuple[list[Facts], bytes]:
         """A page of a directory, in the order of names, and after which name the next begins: b"" on the last."""
+
+    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Sequence[Facts]]:
+        """All that is in a directory, page by page."""
 
     def open(self, path: Path) -> Reading:
         """Open a file to read."""

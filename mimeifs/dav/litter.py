@@ -9,6 +9,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from uuid import uuid4
 
 from msgspec import structs
@@ -138,6 +139,10 @@ class LitterTree:
     ) -> tuple[list[Facts], bytes]:
         """See ``Tree``. What is kept aside is not listed."""
         return self._tree.entries(path, after, limit, properties=properties)
+
+    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Sequence[Facts]]:
+        """See ``Tree``, and ``entries``."""
+        return self._tree.pages(path, properties=properties)
 
     def open(self, path: Path) -> Reading:
         """See ``Tree``."""

@@ -17,7 +17,6 @@ from mimeifs.dav.status import Refusal
 from mimeifs.dav.versioned import SUPPORTED, VERSIONED, supported
 from mimeifs.dav.xml_in import DAV, Change, Propfind
 
-PAGE = 500
 MAX_NAMES = 256
 MAX_KEPT = 4 << 20
 """How long a listing may be, in characters, to be kept for who asks again."""
@@ -93,13 +92,10 @@ def _rows(
 
 def _members(exchange: Exchange, path: Path, dead: bool) -> Iterator[list[tuple[Facts, Path]]]:
     """The members of a collection and their paths, page by page; links are followed."""
-    after, tree = b"", exchange.tree
-    while True:
-        page, after = tree.entries(path, after, PAGE, properties=dead)
+    tree = exchange.tree
+    for page in tree.pages(path, properties=dead):
         found = [(one, (*path, one.name)) for one in page]
         yield [(naming.followed(tree, here, one)[1] if one.kind == "symlink" else one, here) for one, here in found]
-        if not after:
-            return
 
 
 def _kept(exchange: Exchange, key: Hashable, pages: Iterator[list[tuple[Facts, Path]]], write: members.Write) -> Iterator[str]:

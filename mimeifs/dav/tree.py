@@ -8,10 +8,10 @@ and what was open on the first is gone. A tree is made in the process that uses 
 """
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -114,7 +114,7 @@ class NodeTree:
                 return
         client.close()
 
-    def stream(self) -> Stream | None:
+    def stream(self) -> Stream[Any] | None:
         """A connection for many requests in a row; None where there are too many already."""
         if not self._streaming.acquire(blocking=False):
             return None
@@ -195,6 +195,29 @@ class NodeTree:
             if not page.next or len(found) >= limit or properties:
                 return found, page.next
             after = page.next
+
+    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Sequence[Facts]]:
+        """All that is in a directory; the node looks for the next page while one is looked at."""
+        first = requests.Entries(path, properties=properties)
+        request: requests.Entries | None = first
+        stream: Stream[requests.Listed] | None = self.stream()
+        if stream is None:
+            while request is not None:
+                page = self.call(request)
+                request = _following(request, page)
+                yield page.entries
+            return
+        try:
+            stream.send(first)
+            while request is not None:
+                page = stream.heard()
+                request = _following(request, page)
+                if request is not None:
+                    stream.send(request)
+                yield page.entries
+        finally:
+            with suppress(MimeiError):  # It was raised already, or nobody wants to hear it.
+                stream.end()
 
     def open(self, path: Path) -> "Reading":
         """A file to be read, as it is now."""
@@ -300,6 +323,11 @@ class NodeTree:
         return list(self.call(requests.FindLocks(path)).locks)
 
 
+def _following(request: requests.Entries, page: requests.Listed) -> requests.Entries | None:
+    """What to ask for behind a page; None behind the last."""
+    return requests.Entries(request.path, page.next, request.limit, request.properties) if page.next else None
+
+
 class Reading:
     """An open file: what it held when it was opened, whatever happens to it. For one thread at a time."""
 
@@ -349,7 +377,7 @@ class Staged:
         self._session = session
         self._number = number
         self._open = True
-        self._stream: Stream | None = None
+        self._stream: Stream[requests.Done] | None = None
         self.size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:

@@ -166,9 +166,10 @@ def _entries(directory: LiveDir, after: bytes) -> Iterator[tuple[bytes, Node | F
     """Children of a live directory, or what there is to say of them at once; those that are not in memory do not come into
     it."""
     live, seed = directory.tree.live, directory.seed
+    number = live.known_ino if live.has_exceptions(seed) else live.natural_ino
     for name, known, entry in directory.entries(after):
         if known is None and entry.kind is Kind.FILE and not entry.live and not entry.xattrs and entry.xattr_blob is None:
-            yield name, _plain_facts(name, entry, live.known_ino(seed, name))
+            yield name, _plain_facts(name, entry, number(seed, name))
             continue
         inode = known or _brief(directory, name, entry)
         if inode.kind is not Kind.LINK:

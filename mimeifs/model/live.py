@@ -234,12 +234,12 @@ class Live:
     def fresh_dir_ino(self, parent: int, name: bytes) -> tuple[int, list[bytes]]:
         """The same for a new directory: a number from which no others are made, as those of what an earlier directory of that
         name held when it was removed as a whole."""
-        return self._free_ino(parent, name, lambda ino: self._is_free(ino) and not self._has_names(ino))
+        return self._free_ino(parent, name, lambda ino: self._is_free(ino) and not self.has_exceptions(ino))
 
     def _is_free(self, ino: int) -> bool:
         return ino > 1 and ino not in self.nodes and self.small_row(Table.TAKEN, U64.pack(ino)) is None
 
-    def _has_names(self, ino: int) -> bool:
+    def has_exceptions(self, ino: int) -> bool:
         """Whether names in a directory of that number have exceptional ones, or had them a moment ago."""
         prefix = U64.pack(ino)
         return prefix in self._recent_places or next(self.database.scan(Table.INODES, prefix), None) is not None

@@ -7,6 +7,7 @@ import hashlib
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -172,6 +173,14 @@ class MemoryTree:
             names = sorted(name for name in node.children if name > after)
             page = [self._facts((*path, name), node.children[name], properties=properties) for name in names[:limit]]
             return page, names[limit - 1] if len(names) > limit else b""
+
+    def pages(self, path: Path, *, properties: bool = False) -> Iterator[list[Facts]]:
+        after = b""
+        while True:
+            page, after = self.entries(path, after, 500, properties=properties)
+            yield page
+            if not after:
+                return
 
     def open(self, path: Path) -> MemoryReading:
         with self._lock:
