@@ -134,15 +134,17 @@ def is_there(head: Head, data: bytes, at: int) -> bool:
     that a thread is to receive it, or its sender waits to be asked for it, or it makes no sense."""
     if "expect" in head.fields:
         return True
-    if (len(data) - at if head.size is None else head.size) > SMALL_BODY:
+    size = head.size
+    if (len(data) - at if size is None else size) > SMALL_BODY:
         return True
     return has_come(head, data, at)
 
 
 def has_come(head: Head, data: bytes, at: int) -> bool:
     """Whether all of the body that begins at ``at`` has been received, or can be seen to make no sense."""
-    if head.size is not None:
-        return len(data) - at >= head.size
+    size = head.size
+    if size is not None:
+        return len(data) - at >= size
     try:
         return _chunks_end(data, at)
     except Refusal:

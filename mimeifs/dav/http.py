@@ -115,6 +115,8 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
     def _is_whole(self) -> bool:
         data, at = self.rfile.waiting()
         if self._head is None:
+            if not data:
+                return False
             found = self.rfile.head()
             if found is None:
                 return len(data) - at > MAX_HEAD
@@ -194,11 +196,11 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
     def _sent(self, head: Head, body: Body, answer: Answer) -> bool:
         """Send it, the head together with the first of its body; whether the connection can stay."""
         last = not head.stays or body.waiting or answer.status == 413
-        size = answer.size
         content = answer.body if answer.has_body and head.method != "HEAD" else b""
         if isinstance(content, bytes):
             self.wfile.write(self._begin(head, answer, last, chunked=False) + content)
             return not last
+        size = answer.size
         chunked = size is None and head.protocol == "HTTP/1.1"
         last = last or (size is None and not chunked)
         before, sent = self._begin(head, answer, last, chunked=chunked), 0
