@@ -12,7 +12,7 @@ from mimeifs.store.content import ContentKind, ContentRef, Reader
 from mimeifs.store.database import Database, Table, open_database
 from mimeifs.store.interfaces import Buffer
 from mimeifs.store.packs import IndexRow
-from mimeifs.store.pages import FITTING, PagedReader, Pages, Piece
+from mimeifs.store.pages import FITTING, PagedReader, Pages, Piece, Pipes
 from mimeifs.store.parts import check_length
 from mimeifs.store.storage import Storage
 from mimeifs.store.witness import Witnesses
@@ -30,7 +30,7 @@ class Sealed:
         self._database: Database | None = None
         self._readers: list[PagedReader] = []
         self._free: list[PagedReader] = []
-        self._witnesses = Witnesses()
+        self._witnesses, self._pipes = Witnesses(), Pipes()
         self.pool = ThreadPoolExecutor(AHEAD_THREADS, "dav reader")
 
     def reader(self, ref: ContentRef) -> "SealedReader":
@@ -50,12 +50,13 @@ class Sealed:
         with self._lock:
             if self._free:
                 return self._free.pop()
-            made = PagedReader(self._storage.packs, self._lookup, self._witnesses, cache_bytes=CACHE_BYTES)
+            made = PagedReader(self._storage.packs, self._lookup, self._witnesses, self._pipes, cache_bytes=CACHE_BYTES)
             self._readers.append(made)
             return made
 
     def give_back(self, reader: PagedReader) -> None:
         """It is in use no more."""
+        reader.rest()
         with self._lock:
             self._free.append(reader)
 
@@ -78,6 +79,7 @@ class Sealed:
             self._readers.clear()
             self._free.clear()
             self._witnesses.close()
+            self._pipes.close()
             if self._database is not None:
                 self._database.close()
                 self._database = None

@@ -7,6 +7,7 @@ known to be goes through memory of ours, verified again, and leaves a witness.
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mimeifs.store.witness import Witnesses
 
 PIPE_BYTES = 1 << 20
 """What anybody may have one pipe refer to (``fs.pipe-max-size``), in whole pages."""
+MAX_PIPES = 64
 FITTING = 896 << 10
 """So many bytes fit in whatever chunks they come, each of which may begin and end in the middle of a page."""
 
@@ -77,12 +79,49 @@ Piece = Buffer | Pages
 """Bytes to be sent."""
 
 
+class Pipes:
+    """Pipes that are used again and again, at most ``most``; may be used from many threads."""
+
+    def __init__(self, *, most: int = MAX_PIPES) -> None:
+        self._left = most
+        self._lock = threading.Lock()
+        self._free: list[Pages] = []
+
+    def take(self) -> Pages:
+        """One with nothing in it; raises ``OSError`` where there can be no more."""
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+            if not self._left:
+                raise OSError("there are enough pipes")
+            made = Pages()
+            self._left -= 1
+            return made
+
+    def give_back(self, pages: Pages) -> None:
+        """It is in use no more; what it still holds on to is let go."""
+        with self._lock:
+            if pages.left:
+                pages.close()
+                self._left += 1
+            else:
+                self._free.append(pages)
+
+    def close(self) -> None:
+        """Close those that are not in use."""
+        with self._lock:
+            for pages in self._free:
+                pages.close()
+            self._free.clear()
+
+
 class PagedReader(BlobReader):
     """A reader that gives pages where it can. For one thread at a time, as every reader."""
 
-    def __init__(self, directory: Path, lookup: Lookup, witnesses: Witnesses, *, cache_bytes: int) -> None:
+    def __init__(self, directory: Path, lookup: Lookup, witnesses: Witnesses, pipes: Pipes, *, cache_bytes: int) -> None:
         super().__init__(directory, lookup, cache_bytes=cache_bytes)
         self._witnesses = witnesses
+        self._pipes = pipes
         self._pages: Pages | None = None
 
     def piece(self, parts: Sequence[Part]) -> Piece:
@@ -109,10 +148,9 @@ class PagedReader(BlobReader):
     def _emptied(self) -> Pages:
         """A pipe with nothing in it; raises ``OSError``."""
         if self._pages is not None and self._pages.left:
-            self._pages.close()
-            self._pages = None
+            self.rest()
         if self._pages is None:
-            self._pages = Pages()
+            self._pages = self._pipes.take()
         self._pages.begin()
         return self._pages
 
@@ -136,9 +174,8 @@ class PagedReader(BlobReader):
         """See ``ViewSource``: of what has a witness the most is in memory."""
         super().ahead(blob for blob in ids if self._witnesses.row(blob) is None)
 
-    def close(self) -> None:
-        """See ``BlobReader``."""
-        super().close()
-        if self._pages is not None:
-            self._pages.close()
-            self._pages = None
+    def rest(self) -> None:
+        """Nothing of it is wanted for now."""
+        pages, self._pages = self._pages, None
+        if pages is not None:
+            self._pipes.give_back(pages)

@@ -20,7 +20,7 @@ from mimeifs.model.node import Who
 from mimeifs.store import content, witness
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import Table
-from mimeifs.store.pages import Pages, Piece
+from mimeifs.store.pages import Pages, Piece, Pipes
 from mimeifs.store.witness import PAGE
 
 DATA = random.Random(5).randbytes(5 << 20)
@@ -186,3 +186,27 @@ def test_where_there_can_be_no_pipe_bytes_go_out(
 
 def _refuse(*_: object) -> None:
     raise PermissionError("there are too many large pipes")
+
+
+def test_a_pipe_that_was_not_emptied_is_let_go(stored: tuple[Sealed, ContentRef, Home]) -> None:
+    sealed, ref, _ = stored
+    assert whole(sealed, ref) == DATA
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(100):
+        reader = sealed.reader(ref)
+        assert isinstance(reader.piece(0, BLOCK), Pages)
+        reader.close()
+    assert len(os.listdir("/proc/self/fd")) <= before
+    assert pieces(sealed, ref) == (DATA, {Pages})
+
+
+def test_there_are_not_more_pipes_than_was_said() -> None:
+    pipes = Pipes(most=2)
+    taken = [pipes.take(), pipes.take()]
+    with pytest.raises(OSError, match="enough"):
+        pipes.take()
+    pipes.give_back(taken[0])
+    assert pipes.take() is taken[0]
+    for one in taken:
+        pipes.give_back(one)
+    pipes.close()
