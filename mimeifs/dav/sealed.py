@@ -7,6 +7,7 @@ one thread at a time, and a reader of packs belongs to whoever took it until it 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
 from mimeifs.store.content import ContentKind, ContentRef, Reader
 from mimeifs.store.database import Database, Table, open_database
@@ -131,7 +132,10 @@ class SealedReader:
             self._own = [self._sealed.take(), self._sealed.take()]
         self._own.reverse()
         size = self._place.whole(self._ref, offset, min(size, FITTING))
-        return self._own[0].piece(self._place.parts(self._own[0], self._ref, offset, size))
+        found = self._own[0].piece(self._place.parts(self._own[0], self._ref, offset, size))
+        if len(found) != max(min(offset + size, self._ref.size) - offset, 0):
+            raise IntegrityError(f"{len(found)} bytes stand where {size} are needed")
+        return found
 
     def close(self) -> None:
         """It is wanted no more, nor is what was read last."""

@@ -20,7 +20,7 @@ from mimeifs.model.node import Who
 from mimeifs.store import content, witness
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import Table
-from mimeifs.store.pages import Pages, Piece, Pipes
+from mimeifs.store.pages import PagedReader, Pages, Piece, Pipes
 from mimeifs.store.witness import PAGE
 
 DATA = random.Random(5).randbytes(5 << 20)
@@ -83,6 +83,17 @@ def test_what_was_read_stays_while_the_next_is_read(stored: tuple[Sealed, Conten
         at += len(data)
     reader.close()
     assert at == len(DATA)
+
+
+def test_a_short_piece_is_damage_and_not_the_end(
+    stored: tuple[Sealed, ContentRef, Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed, ref, _ = stored
+    reader = sealed.reader(ref)
+    monkeypatch.setattr(PagedReader, "piece", lambda self, parts: self.view(parts)[:-1])
+    with pytest.raises(IntegrityError, match="bytes stand where"):
+        reader.read(0, BLOCK)
+    reader.close()
 
 
 def test_damage_ends_the_reading_where_it_is(stored: tuple[Sealed, ContentRef, Home]) -> None:
