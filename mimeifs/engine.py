@@ -129,6 +129,7 @@ class LocalEngine:
     def settle(self) -> None:
         """Replay everything appended so far."""
         engine = self.engine
+        engine.live.drop_unreachable()
         while self.keeper.position < engine.journal.position:
             news = self.keeper.advance(engine.journal.position)
             engine.heard(news)

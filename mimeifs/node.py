@@ -253,12 +253,14 @@ class Node:
         while True:
             await self._stirred.wait()
             await trio.sleep(TELL_SECONDS)
+            live.drop_unreachable()
             self._stirred = trio.Event()
             live.quiet = True
             self._tell(urgent=False)
 
     async def drain(self) -> None:
         """Return when everything appended is in LMDB."""
+        self.engine.live.drop_unreachable()
         while self.engine.live.position < self.engine.journal.position and not self.engine.journal.broken:
             at = self.engine.journal.position
             with trio.move_on_after(30) as scope:

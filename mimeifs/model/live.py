@@ -12,14 +12,14 @@ more than the journal.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
 
 from mimeifs.clock import Clock
-from mimeifs.errors import NotFoundError
+from mimeifs.errors import MimeiError, NotFoundError
 from mimeifs.ids import MimeiId
 from mimeifs.model import state
 from mimeifs.model.entry import LinkedInode, decode_linked
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 LIVE_MASK = (1 << 63) - 1
 ROOT_INO = 1
 IDLE_LIMIT = 20_000
+MAX_UNREACHABLE = 1000
+"""How many files that nobody can reach any more wait to be dropped together."""
 
 
 class Appender(Protocol):
@@ -170,6 +172,7 @@ class Live:
         """How many of them are of numbers of the names in a directory, by its number."""
         self._prepared: list[tuple[Callable[[int], None] | None, Callable[[], None] | None]] = []
         self._fading: deque[tuple[int, Callable[[], object]]] = deque()
+        self._unreachable: list[int] = []
         self.reserve: Callable[[int], None] = _plenty
         self.spare: Callable[[], int] = _endless
         self.quiet = True
@@ -325,9 +328,7 @@ class Live:
         try:
             at = self.journal.append(*pieces)
             self.beat()
-            if self.quiet:
-                self.quiet = False
-                self.stirred()
+            self._stir()
         except BaseException:
             self._prepared = []
             for _, undo in reversed(prepared):
@@ -340,6 +341,29 @@ class Live:
                 if done is not None:
                     done(at)
         return at
+
+    def _stir(self) -> None:
+        """Have the keeper told, a moment later."""
+        if self.quiet:
+            self.quiet = False
+            self.stirred()
+
+    def drop(self, number: int) -> None:
+        """Have the rows of a file without a name, which nobody can reach any more, dropped a moment later, together with
+        others in one frame."""
+        self._unreachable.append(number)
+        self._stir()
+        if len(self._unreachable) >= MAX_UNREACHABLE:
+            self.drop_unreachable()
+
+    def drop_unreachable(self) -> None:
+        """Append what :meth:`drop` was told. Where the journal takes nothing, the rows stay in ORPHANS and are dropped when a
+        node starts."""
+        numbers, self._unreachable = self._unreachable, []
+        ops = [operations.drop_file(number) + operations.delete(Table.ORPHANS, U64.pack(number)) for number in numbers]
+        if ops:
+            with suppress(MimeiError, OSError):
+                self.append(b"".join(ops))
 
     def _forget_small(self, table: Table, key: bytes, at: int) -> None:
         known = self._recent.get((table, key))

@@ -8,11 +8,9 @@ Always true: bytes written are in the journal before ``write`` returns; reading 
 reads as zeros.
 """
 
-from contextlib import suppress
-
 import msgspec
 
-from mimeifs.errors import MimeiError, TooLargeError
+from mimeifs.errors import TooLargeError
 from mimeifs.ids import BlobId
 from mimeifs.model.entry import Entry, Kind, decode
 from mimeifs.model.inode import WHOLE, Inode
@@ -267,13 +265,12 @@ class LiveFile(Inode):
         self.touched = at
 
     def closed(self) -> None:
-        """See ``Node``. Where the journal takes nothing the row stays in ORPHANS and is dropped when a node starts."""
+        """See ``Node``."""
         live = self.tree.live
         live.nodes.pop(self.ino, None)
         if self.number:
-            with suppress(MimeiError, OSError):
-                live.append(operations.drop_file(self.number) + operations.delete(Table.ORPHANS, U64.pack(self.number)))
-                self.number = 0
+            live.drop(self.number)
+            self.number = 0
 
 
 def new_file(tree: LiveTree, ino: int, entry: Entry) -> LiveFile:

@@ -191,9 +191,27 @@ def test_forgetting_needs_no_journal(local, top, file):
     removed_while_known(local, top, file)
     local.engine.journal.broken = "the disk has failed"
     forgotten(local, file)
+    local.engine.live.drop_unreachable()
     local.engine.journal.broken = ""
     assert file.ino not in local.engine.live.nodes
-    assert file.number, "its row stays, and is dropped at the next start"
+    local.running.settle()
+    assert list(local.engine.live.database.scan(Table.ORPHANS, b"")), "its row stays, and is dropped at the next start"
+    local.crash()
+    assert [list(local.engine.live.database.scan(table, b"")) for table in (Table.ORPHANS, Table.FILES)] == [[], []]
+
+
+def test_files_forgotten_soon_after_each_other_are_dropped_in_one_frame(local, top, monkeypatch):
+    frames, append = [], local.engine.journal.append
+    files = [local.put(top, name, DATA) for name in (b"a", b"b", b"c")]
+    for file in files:
+        file.lookups = 1
+        local.run(lambda file=file: top.unlink(file.name))
+    monkeypatch.setattr(local.engine.journal, "append", lambda *pieces: (frames.append(pieces), append(*pieces))[1])
+    for file in files:
+        forgotten(local, file)
+    local.running.settle()
+    assert len(frames) == 1
+    assert list(local.engine.live.database.scan(Table.FILES, b"")) == []
 
 
 def test_times_beyond_64_bits_become_the_farthest(local, file):
