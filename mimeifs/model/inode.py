@@ -246,6 +246,10 @@ class Inode(Node):
     def refresh(self) -> None:
         """Follow the keeper's seals and folds; may raise ``Cold``, so it comes before anything is changed."""
 
+    def anchor(self) -> None:
+        """As :meth:`refresh`, as far as rows that say where and what this inode is depend on it."""
+        self.refresh()
+
     def touch(self) -> list[bytes]:
         """Operations that carry new times to rows of this inode's own."""
         return []

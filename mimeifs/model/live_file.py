@@ -95,6 +95,14 @@ class LiveFile(Inode):
             self.base, self.extents, self._resting = self._sealed(), ExtentMap(), None
         self.generation = live.generation
 
+    def anchor(self) -> None:
+        """See ``Inode``; bytes are looked at when somebody reads them."""
+        live = self.tree.live
+        if self.number and self.generation != live.generation and self.touched < live.position:
+            row = read_file(live.database, self.number)
+            if row is None or row.folded:
+                self.refresh()
+
     def part(self) -> None:
         """Follow seals and folds as far as its place is needed for that, because it is about to lose it."""
         live, parent = self.tree.live, self.parent

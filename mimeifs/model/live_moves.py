@@ -61,7 +61,7 @@ def link(directory: "LiveDir", name: bytes, inode: Inode) -> Inode:
 def remove(directory: "LiveDir", name: bytes, inode: Inode) -> None:
     """Take a name away; the inode goes with its last one, or with its last handle."""
     live = directory.tree.live
-    inode.refresh()
+    inode.anchor()
     now = live.now_ns()
     ops, number = directory.materialise()
     subdirs = -1 if inode.kind is Kind.DIRECTORY else 0
@@ -165,9 +165,9 @@ _DIRECTORIES = (Kind.DIRECTORY, Kind.LINK)
 
 def _move(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", new_name: bytes, old: Inode | None) -> None:
     live, tree = source.tree.live, source.tree
-    inode.refresh()
+    inode.anchor()
     if old is not None:
-        old.refresh()
+        old.anchor()
     now = live.now_ns()
     ops, from_number = source.materialise()
     more, to_number = target.materialise()
@@ -223,8 +223,8 @@ def _exchange(source: "LiveDir", name: bytes, inode: Inode, target: "LiveDir", n
     _check_not_below(inode, target)
     _check_not_below(old, source)
     live, tree = source.tree.live, source.tree
-    inode.refresh()
-    old.refresh()
+    inode.anchor()
+    old.anchor()
     now = live.now_ns()
     ops, from_number = source.materialise()
     more, to_number = target.materialise()
