@@ -220,7 +220,8 @@ class Inode(Node):
     def set(self, change: Change) -> None:
         """See :class:`Node`; an access control list follows the mode."""
         now = self.tree.live.now_ns()
-        before = (self.mode, self.uid, self.gid, self.atime_ns, self.mtime_ns, self.ctime_ns, self.xattrs, self.xattr_blob)
+        times = self.mtime_ns, self.ctime_ns
+        before = (self.mode, self.uid, self.gid, self.atime_ns, self.xattrs, self.xattr_blob)
         if change.mode is not None:
             self._follow_mode(change.mode & 0o7777)
         self.uid = self.uid if change.uid is None else change.uid
@@ -228,10 +229,15 @@ class Inode(Node):
         self.atime_ns = self.atime_ns if change.atime_ns is None else kept_time(change.atime_ns)
         self.mtime_ns = self.mtime_ns if change.mtime_ns is None else kept_time(change.mtime_ns)
         self.ctime_ns = now
+        after = (self.mode, self.uid, self.gid, self.atime_ns, self.xattrs, self.xattr_blob)
         try:
-            self.commit([*self.row(), *self.touch()])
+            # A row of its own has the times, and where the rest stays as it was that is all: `tar` changes owner and mode of
+            # each file into what they are.
+            touched = self.touch()
+            self.commit([*(self.mark() if touched and after == before else self.row()), *touched])
         except BaseException:
-            (self.mode, self.uid, self.gid, self.atime_ns, self.mtime_ns, self.ctime_ns, self.xattrs, self.xattr_blob) = before
+            (self.mode, self.uid, self.gid, self.atime_ns, self.xattrs, self.xattr_blob) = before
+            self.mtime_ns, self.ctime_ns = times
             raise
 
     def _follow_mode(self, mode: int) -> None:

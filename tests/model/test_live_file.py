@@ -33,6 +33,7 @@ CHANGES = {
     "truncate": lambda file, top: file.resize(7),
     "extend": lambda file, top: file.resize(700),
     "mode": lambda file, top: file.set(Change(mode=0o600)),
+    "owner that stays": lambda file, top: file.set(Change(uid=file.uid)),
     "attribute": lambda file, top: file.set_xattr(b"user.a", b"v"),
     "link": lambda file, top: top.link(b"second", file),
     "rename": lambda file, top: top.rename(b"f", top, b"g", 0),
@@ -212,6 +213,16 @@ def test_files_forgotten_soon_after_each_other_are_dropped_in_one_frame(local, t
     local.running.settle()
     assert len(frames) == 1
     assert list(local.engine.live.database.scan(Table.FILES, b"")) == []
+
+
+def test_an_owner_that_stays_changes_the_time_of_change(local, top, file):
+    local.run(lambda: file.set(Change(mode=0o640, mtime_ns=5)))
+    file.set(Change(uid=file.uid, gid=file.gid))
+    at = file.ctime_ns
+    mimei = top.tree.mimei
+    local.crash()
+    again = local.run(lambda: local.present(mimei).lookup(b"f"))
+    assert (again.mode, again.mtime_ns, again.ctime_ns) == (0o640, 5, at)
 
 
 def test_times_beyond_64_bits_become_the_farthest(local, file):
