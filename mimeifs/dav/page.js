@@ -8,12 +8,14 @@ for (const time of document.querySelectorAll("time")) {
 async function dav(method, address, headers, body) {
   const answer = await fetch(address, { method, headers, body });
   if (answer.ok) return answer;
-  const text = (await answer.text()).replace(/<[^>]*>/g, " ").trim();
+  const told = await answer.text();  // XML, for programs, tells a person why in a comment.
+  const text = (/!-- ([^]*?) --/.exec(told)?.[1] ?? told.replace(/<[^>]*>/g, " ")).trim();
   throw Object.assign(new Error(text || answer.statusText), { status: answer.status });
 }
-async function act(doing, work) {
+async function act(doing, work, done) {
   say(doing);
-  try { await work(); location.reload(); } catch (error) { say(error.message); }
+  try { await work(); } catch (error) { return say(error.message); }
+  if (done) say(done); else location.reload();
 }
 const name = text => encodeURIComponent(text.normalize("NFC"));
 async function put(file, folder) {
@@ -45,7 +47,7 @@ if (version) version.addEventListener("click", () => {
 for (const button of document.querySelectorAll("[data-restore]")) button.addEventListener("click", () => {
   const { restore, to } = button.dataset, source = new URL(restore, location).href, target = new URL(to, location).href;
   if (confirm("Put this in the place of what is there now?"))
-    act("Restoring", () => dav("COPY", source, { Destination: target, Overwrite: "T" })).then(() => say("Restored."));
+    act("Restoring", () => dav("COPY", source, { Destination: target, Overwrite: "T" }), "Restored.");
 });
 if (document.body.dataset.writable === "yes") {
   let over = 0;

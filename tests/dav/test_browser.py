@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.dav.browser import PROGRAM, Browser, Page, browser
+from tests.dav.test_methods import EXCLUSIVE
 from tests.dav.test_node import ask, driven
 from tests.serving import Served
 
@@ -75,6 +76,19 @@ def test_what_a_file_was_is_listed_and_comes_back(chromium: Browser, drive: tupl
         page.click("[data-restore]")
         served, url = drive
         served.until(lambda: ask(url, "GET", "letters/to%20Anna%20%26%20Bo.txt").body == b"first", "the old bytes are back")
+        page.until("document.getElementById('said').innerText === 'Restored.'")
+
+
+def test_what_could_not_be_restored_is_not_said_to_be(chromium: Browser, drive: tuple[Served, str], letters: str) -> None:
+    _, url = drive
+    token = ask(url, "LOCK", "letters/Budget%202026.ods", body=EXCLUSIVE)["Lock-Token"]
+    with chromium.page(f"{letters}.mimei/@1/") as page:
+        page.click("[data-restore^=Budget]")
+        said = "document.getElementById('said').innerText"
+        page.until(f"{said} !== '' && {said} !== 'Restoring'")
+        page.value("new Promise(done => setTimeout(done, 50))")
+        assert "is locked by somebody else" in page.text("#said")[0]
+    assert ask(url, "UNLOCK", "letters/Budget%202026.ods", {"Lock-Token": token}).status == 204
 
 
 def test_a_version_says_that_it_is_one(chromium: Browser, letters: str) -> None:
