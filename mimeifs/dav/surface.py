@@ -23,7 +23,7 @@ from mimeifs.dav import (
     uploading,
     versioning,
 )
-from mimeifs.dav.access import Gate
+from mimeifs.dav.access import CHALLENGE, Gate
 from mimeifs.dav.exchange import Answer, Call, Exchange, Visitor
 from mimeifs.dav.interface import Tree
 from mimeifs.dav.listening import PREFIX
@@ -147,11 +147,13 @@ class Surface:
 def _carried_out(exchange: Exchange, visitor: Visitor) -> Answer:
     handler = METHODS.get(exchange.method)
     if handler is None:
-        facts = exchange.tree.look(exchange.path)
+        _, facts = naming.find(exchange.tree, exchange.path)
         why = versioning.WHY_NOT.get(exchange.method, f"{exchange.method} is nothing that can be done here")
         raise Refusal(405, why, headers=(("Allow", allowed(facts)),))
     if exchange.method not in READING and not visitor.may_write:
-        raise Refusal(403, "without a login one can only look")
+        if visitor.user:
+            raise Refusal(403, "this app password is good for looking only")
+        raise Refusal(401, "without a login one can only look: give a user's name and an app password", headers=CHALLENGE)
     return handler(exchange)
 
 

@@ -230,6 +230,9 @@ def test_an_unknown_method_is_answered_with_what_is_allowed(served: Serving) -> 
     reply = served.ask("BREW", "/webdav/")
     assert reply.status == 405
     assert "PROPFIND" in reply["Allow"]
+    for path in ("/webdav/none", "/webdav/none/none"):
+        assert served.ask("BREW", path).status == 405
+        assert "PUT" in served.ask("POST", path)["Allow"]
 
 
 def test_attributes_that_windows_sets_are_not_forgotten(served: Serving) -> None:

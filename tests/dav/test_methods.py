@@ -250,6 +250,16 @@ def test_a_collection_comes_as_a_zip(served: Serving) -> None:
         assert {name: archive.read(name) for name in archive.namelist()} == {"1/f": b"first"}
 
 
+def test_a_zip_has_folders_named_like_versions_and_no_versions(served: Serving) -> None:
+    take_version(served)
+    served.ask("MKCOL", "/webdav/m/@cur/@eaDir")
+    served.ask("PUT", "/webdav/m/@cur/@eaDir/f", body=b"kept")
+    served.ask("MKCOL", "/webdav/m/@2")
+    for place, names in (("", ["@cur/", "@cur/@eaDir/", "@cur/@eaDir/f", "@cur/f"]), ("@2/", ["@eaDir/", "@eaDir/f", "f"])):
+        with zipfile.ZipFile(io.BytesIO(served.ask("GET", f"/webdav/m/{place}?zip").body)) as archive:
+            assert sorted(name.partition("/")[2] for name in archive.namelist()) == names
+
+
 def test_litter_is_kept_in_memory(served: Serving) -> None:
     served.ask("MKCOL", "/webdav/d")
     for name in (".DS_Store", "._photo.jpg", "Thumbs.db"):
@@ -331,7 +341,20 @@ def test_a_lock_belongs_to_its_user(guarded) -> None:
 def test_anonymous_may_only_look(tmp_path) -> None:
     with serving(Gate(Accounts(tmp_path / "none"), anonymous=True)) as served:
         assert served.ask("GET", "/webdav/").status == 200
-        assert served.ask("PUT", X, body=b"1").status == 403
+        refused = served.ask("PUT", X, body=b"1")
+        assert refused.status == 401
+        assert "Basic" in refused["WWW-Authenticate"], "clients give a name only when they are asked for it"
+
+
+def test_somebody_who_only_looked_can_log_in(tmp_path) -> None:
+    accounts = Accounts(tmp_path / "passwords")
+    _, password = accounts.add("ada", "", SystemRandomness(), 0, read_only=False)
+    with serving(Gate(accounts, anonymous=True), Origins()) as served:
+        assert b'href="/webdav/?login"' in served.ask("GET", "/webdav/").body
+        assert "Basic" in served.ask("GET", "/webdav/?login")["WWW-Authenticate"]
+        there = served.ask("GET", "/webdav/?login", basic("ada", password))
+        assert (there.status, there["Location"]) == (302, "/webdav/")
+        assert b"login" not in served.ask("GET", "/webdav/", basic("ada", password)).body
 
 
 def test_pages_of_other_sites_change_nothing(served: Serving) -> None:
