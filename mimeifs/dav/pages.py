@@ -84,7 +84,8 @@ def _document(exchange: Exchange, path: Path, facts: Facts) -> Iterator[str]:
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
         f'<body data-here="{escape(href(path, is_dir=True))}" data-writable="{"yes" if may_write else "no"}">\n'
     )
-    yield f'<header><nav aria-label="Where you are">{_crumbs(path)}</nav>{_tools(path, exchange.visitor, may_write)}</header>\n<main>\n'
+    tools = _tools(path, exchange.visitor, may_write)
+    yield f'<header><nav aria-label="Where you are">{_crumbs(path)}</nav>{tools}</header>\n<main>\n'
     place = timeline.find(exchange.tree, path)
     if place is not None and place.is_past:
         yield _past(place, exchange, path)
