@@ -332,6 +332,37 @@ def test_who_guesses_is_slowed_and_who_knows_is_not(guarded) -> None:
     assert served.ask("GET", "/webdav/", basic("ada", writes)).status == 200
 
 
+def test_who_guesses_through_a_proxy_slows_nobody_else(tmp_path) -> None:
+    accounts = Accounts(tmp_path / "passwords")
+    _, password = accounts.add("ada", "", SystemRandomness(), 0, read_only=False)
+    with serving(Gate(accounts), Origins(frozenset({"drive.example.org"}))) as served:
+        bad, good = basic("ada", "guess"), basic("ada", password)
+        seen = [served.ask("GET", "/webdav/", {**bad, "Forwarded": "for=192.0.2.1, for=192.0.2.7"}).status for _ in range(6)]
+        assert seen[-1] == 429
+        assert served.ask("GET", "/webdav/", {**bad, "Forwarded": "for=192.0.2.7"}).status == 429
+        assert served.ask("GET", "/webdav/", {**bad, "X-Forwarded-For": "192.0.2.1, 192.0.2.7"}).status == 429
+        assert served.ask("GET", "/webdav/", {**good, "X-Forwarded-For": "192.0.2.7, 192.0.2.8"}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "whose"),
+    [
+        ({}, "127.0.0.1"),
+        ({"forwarded": 'proto=https;for="[2001:db8::1]:4711";by=203.0.113.43'}, "2001:db8::1"),
+        ({"forwarded": "For=192.0.2.1:80"}, "192.0.2.1"),
+        ({"forwarded": "for=_hidden"}, "127.0.0.1"),
+        ({"forwarded": "for=192.0.2.1, proto=https"}, "127.0.0.1"),
+        ({"x-forwarded-for": "nonsense"}, "127.0.0.1"),
+        ({"x-forwarded-for": "192.0.2.1", "forwarded": "for=192.0.2.2"}, "127.0.0.1"),
+    ],
+)
+def test_whose_request_a_proxy_passes_on(headers: dict[str, str], whose: str) -> None:
+    behind = Origins(frozenset({"drive.example.org"}))
+    assert behind.client(headers, "127.0.0.1") == whose
+    assert behind.client(headers, "192.0.2.99") == "192.0.2.99", "only a proxy of this machine is believed"
+    assert Origins().client(headers, "127.0.0.1") == "127.0.0.1"
+
+
 def test_a_lock_belongs_to_its_user(guarded) -> None:
     served, _, writes, _ = guarded
     token = served.ask("LOCK", X, basic("ada", writes), EXCLUSIVE)["Lock-Token"]
