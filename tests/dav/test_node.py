@@ -6,7 +6,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -120,6 +122,20 @@ def test_versions_by_the_drive(drive: tuple[Served, str]) -> None:
     was = ask(url, "GET", "past/@history/f/")
     assert was.body.count(b'data-to="/webdav/past/f"') == 1
     assert 'data-to="/webdav/past/f"' in ask(url, "GET", "past/@before/").body.decode()
+
+
+def test_a_name_that_is_too_long_in_another_form_is_not_too_long(drive: tuple[Served, str]) -> None:
+    served, url = drive
+    place, name = served.mimei("long"), "\ud55c" * 80
+    together, apart = (quote(unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
+    for first, second in ((together, apart), (apart, together)):
+        assert ask(url, "PUT", f"long/{first}", body=b"1").status == 201
+        assert ask(url, "GET", f"long/{second}").body == b"1"
+        assert [path.name for path in place.iterdir()] == [name]
+        assert ask(url, "DELETE", f"long/{second}").status == 204
+    assert ask(url, "GET", "long/" + "x" * 256).status == 414
+    assert ask(url, "PUT", "long/" + quote("\ud55c" * 86), body=b"1").status == 414
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize(("view", "versions", "present"), [("all", "", "@cur"), ("cur", ".mimei/", "")])
