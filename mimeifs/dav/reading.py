@@ -70,7 +70,8 @@ def head(exchange: Exchange) -> Answer:
         raise missing(exchange.path)
     _, facts = naming.followed(exchange.tree, path, facts)
     if facts.kind == "dir":
-        return Answer(200, [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-cache")])
+        # Without a size, which GET does not say either.
+        return Answer(200, [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-cache")], iter(()))
     early = _unless_modified(exchange, facts)
     return early or Answer(200, [*_headers(facts), ("Content-Length", str(facts.size))])
 

@@ -272,6 +272,13 @@ def test_a_streamed_answer_leaves_the_connection_open(served: Serving) -> None:
             assert (reply.status, reply["Transfer-Encoding"]) == (207, "chunked")
 
 
+def test_a_head_says_no_size_that_get_would_not_have(served: Serving) -> None:
+    with served.client() as client:
+        head = client.ask("HEAD", "/webdav/")
+        assert (head.status, "content-length" in head.headers) == (200, False)
+        assert client.ask("GET", "/webdav/").status == 200, "the next answer begins where this one ended"
+
+
 def test_several_ranges_come_as_several_parts(served: Serving) -> None:
     served.ask("PUT", X, body=b"0123456789")
     reply = served.ask("GET", X, {"Range": "bytes=0-1,-2"})
