@@ -32,6 +32,13 @@ async function upload(files) {
     for (const file of files) { say(`Uploading ${file.name} (${++count} of ${files.length})`); await put(file, here); }
   });
 }
+const promised = (of, how) => new Promise((done, failed) => of[how](done, failed));
+async function carry(entry, folder) {  // What was dropped: a file, or a folder with all that is in it.
+  if (entry.isFile) { say(`Uploading ${entry.name}`); return put(await promised(entry, "file"), folder); }
+  const inside = folder + name(entry.name) + "/", reader = entry.createReader();
+  await dav("MKCOL", inside).catch(error => { if (error.status !== 405) throw error; });
+  for (let some; (some = await promised(reader, "readEntries")).length;) for (const one of some) await carry(one, inside);
+}
 const files = document.getElementById("files");
 if (files) files.addEventListener("change", () => upload([...files.files]));
 const folder = document.getElementById("folder");
@@ -56,6 +63,7 @@ if (document.body.dataset.writable === "yes") {
   addEventListener("dragover", event => event.preventDefault());
   addEventListener("drop", event => {
     event.preventDefault(); over = 0; document.body.classList.remove("over");
-    if (event.dataTransfer.files.length) upload([...event.dataTransfer.files]);
+    const dropped = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry()).filter(entry => entry);
+    if (dropped.length) act("", async () => { for (const entry of dropped) await carry(entry, here); });
   });
 }

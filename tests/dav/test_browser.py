@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.dav.browser import PROGRAM, Browser, Page, browser
+from tests.dav.desks import contents
 from tests.dav.test_methods import EXCLUSIVE
 from tests.dav.test_node import ask, driven
 from tests.serving import Served
@@ -83,6 +84,7 @@ def test_what_could_not_be_restored_is_not_said_to_be(chromium: Browser, drive: 
     _, url = drive
     token = ask(url, "LOCK", "letters/Budget%202026.ods", body=EXCLUSIVE)["Lock-Token"]
     with chromium.page(f"{letters}.mimei/@1/") as page:
+        keep(page, "restore")
         page.click("[data-restore^=Budget]")
         said = "document.getElementById('said').innerText"
         page.until(f"{said} !== '' && {said} !== 'Restoring'")
@@ -107,12 +109,18 @@ def test_upload_by_button_drop_and_keyboard(chromium: Browser, drive: tuple[Serv
     chosen.write_bytes(b"chosen")
     dropped.write_bytes(bytes(300_000))
     os.utime(chosen, (1_600_000_000, 1_600_000_000))
+    folder = tmp_path / "trip"
+    (folder / "day 1").mkdir(parents=True)
+    (folder / "day 1" / "a#.jpg").write_bytes(b"jpg")
+    (folder / "empty").mkdir()
     with chromium.page(f"{url}inbox/") as page:
         keep(page, "empty")
         page.choose("#files", chosen)
         listed(page, "chosen ü.txt")
         page.drop(dropped)
         listed(page, "dropped.bin")
+        page.drop(folder)
+        listed(page, "trip/")
         page.reply("made by hand")
         for _ in range(12):
             page.press("Tab")
@@ -128,6 +136,7 @@ def test_upload_by_button_drop_and_keyboard(chromium: Browser, drive: tuple[Serv
     assert (served.mount / "inbox" / "chosen ü.txt").stat().st_mtime == 1_600_000_000
     assert ask(url, "GET", "inbox/dropped.bin").body == bytes(300_000)
     assert (served.mount / "inbox" / "made by hand").is_dir()
+    assert contents(served.mount / "inbox" / "trip") == {"day 1": None, "day 1/a#.jpg": b"jpg", "empty": None}
 
 
 @pytest.mark.parametrize("dark", [False, True])
