@@ -15,12 +15,15 @@ from mimeifs.api.listing import versions_page
 from mimeifs.api.requesting import Request
 from mimeifs.api.services import Services
 from mimeifs.api.waiting import stored, then
-from mimeifs.errors import InvalidError, TooLargeError
-from mimeifs.ids import show_mimei
+from mimeifs.errors import InvalidError, NotFoundError, TooLargeError
+from mimeifs.ids import MimeiId, show_mimei
+from mimeifs.model.inode import Inode
 from mimeifs.model.live_file import LiveFile
 from mimeifs.model.node import Who
 from mimeifs.model.readings import Reading
 from mimeifs.model.staging import StagedFile
+from mimeifs.model.versions import VersionInfo
+from mimeifs.model.views import MimeiDir, PresentDir
 from mimeifs.store.storage import used
 
 
@@ -151,7 +154,10 @@ def move(services: Services, request: requests.Move) -> requests.Replaced:
 
 
 def copy(services: Services, request: requests.Copy) -> requests.Replaced:
-    """Copy a resource."""
+    """Copy a resource; a whole version over its present is brought back, as a present cannot be replaced by another."""
+    asked = _restore(services, request)
+    if asked is not None:
+        return then(lambda: services.transplant.restore(*asked), lambda _: requests.Replaced(True))
     return then(
         lambda: services.resources.copy(
             request.source,
@@ -163,6 +169,28 @@ def copy(services: Services, request: requests.Copy) -> requests.Replaced:
         ),
         requests.Replaced,
     )
+
+
+def _restore(services: Services, request: requests.Copy) -> tuple[MimeiId, VersionInfo] | None:
+    """Which version is to become the present of its MiMei; None where something else is copied."""
+    if not (request.source and request.target and request.overwrite) or request.shallow:
+        return None
+    resources = services.resources
+    present = resources.spot(request.target)
+    if not isinstance(present.node, PresentDir):
+        return None
+    version = resources.spot(request.source)
+    above, mimei = version.parent, present.node.tree.mimei
+    within = above.mimei if isinstance(above, MimeiDir) else above.tree.mimei if isinstance(above, PresentDir) else None
+    if within != mimei or version.node is None or isinstance(version.node, Inode) or version.name[:1] != b"@":
+        return None
+    try:
+        found = services.versions.find(mimei, version.name[1:].decode(errors="replace"))
+    except (NotFoundError, InvalidError):
+        return None  # It shows several versions, as ``@all`` does.
+    resources.locked.check(present.steps, request.guard)
+    resources.locked.check_below(present.steps[-1], request.guard)
+    return mimei, found
 
 
 def patch(services: Services, request: requests.Patch) -> requests.Looked:

@@ -52,9 +52,10 @@ class AccessLog:
 
 
 class Entry:
-    """One line, written when the answer has gone."""
+    """One line, written when the answer has gone. ``address`` is whose request it is."""
 
-    def __init__(self, log: AccessLog | None, call: Call) -> None:
+    def __init__(self, log: AccessLog | None, call: Call, address: str) -> None:
+        self.address = address
         self._log = log
         self._call = call
         self.user = ""
@@ -73,7 +74,7 @@ class Entry:
         referer, agent = call.headers.get("referer", "-"), call.headers.get("user-agent", "-")
         request = f"{call.method} {call.target} {call.protocol}"
         self._log.write(
-            f'{call.address} - {_safe(self.user) or "-"} [{_when(int(time()))}] "{_safe(request)}" {status} {sent or "-"}'
+            f'{self.address} - {_safe(self.user) or "-"} [{_when(int(time()))}] "{_safe(request)}" {status} {sent or "-"}'
             f' "{_safe(referer)}" "{_safe(agent)}"'
         )
 

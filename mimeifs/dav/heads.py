@@ -18,6 +18,7 @@ SMALL_BODY = 64 << 10
 MAX_CHUNK_LINE = 1024
 MAX_KEPT = 1024
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[!-\"$-~\x80-\xff]*) (HTTP/1\.[01])\Z")
+_ABSOLUTE = re.compile(r"https?://([^/?@]+)(/[^ ]*)?\Z", re.IGNORECASE)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^`|~0-9A-Za-z]+\Z")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _SIZE = re.compile(r"\d{1,18}\Z", re.ASCII)
@@ -56,7 +57,15 @@ def parse(data: bytes) -> Head:
     fields = _same(rest) if len(rest) <= MAX_KEPT and b"uthorization" not in rest else _fields(rest)
     head = Head(method, target, protocol, fields)
     _check_framing(head)
-    return head
+    return head if match is not None or target[0] in "/*" else _absolute(head)
+
+
+def _absolute(head: Head) -> Head:
+    """The same request where its target was a whole address, as for a proxy: that is the host then (RFC 9112, 3.2.2)."""
+    match = _ABSOLUTE.match(head.target)
+    if match is None:
+        raise Refusal(400, "the address of a request begins with a slash, or with http:// and a host")
+    return head._replace(target=match[2] or "/", fields={**head.fields, "host": match[1]})
 
 
 @lru_cache(256)
@@ -97,7 +106,7 @@ def _request_line(data: bytes) -> tuple[str, str, str]:
         raise Refusal(505, "this server speaks HTTP/1.1")
     if parts[0] != parts[0].upper():
         raise Refusal(400, "methods are written in capital letters")
-    if (not parts[1].startswith(b"/") and parts[1] != b"*") or b"#" in parts[1]:
+    if not parts[1] or b"#" in parts[1] or (parts[1].startswith(b"*") and parts[1] != b"*"):
         raise Refusal(400, "the address of a request begins with a slash, and has no fragment")
     return parts[0].decode("ascii"), parts[1].decode("latin-1"), parts[2].decode("ascii")
 

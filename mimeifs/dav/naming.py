@@ -5,7 +5,7 @@ The path as it came is tried first and is nearly always the one. Only where it l
 
 from mimeifs.dav.interface import Facts, Path, Tree
 from mimeifs.dav.paths import spellings, to_make
-from mimeifs.errors import NotADirError, NotFoundError
+from mimeifs.errors import NameTooLongError, NotADirError, NotFoundError
 
 MAX_LINKS = 16
 
@@ -14,7 +14,7 @@ def find(tree: Tree, path: Path, *, properties: bool = False) -> tuple[Path, Fac
     """The path under which it is there, and its facts, None where nothing is; the last name's link is not followed."""
     try:
         return path, tree.look(path, properties=properties)
-    except (NotFoundError, NotADirError):
+    except (NotFoundError, NotADirError, NameTooLongError):
         return _walk(tree, path, properties)
 
 
@@ -81,6 +81,10 @@ def _plain(tree: Tree, path: Path) -> tuple[Path, Facts | None]:
         return path, tree.look(path)
     except (NotFoundError, NotADirError):
         return path, None
+    except NameTooLongError:
+        if path[-1].isascii():
+            raise
+        return path, None  # Another form of it may be short enough: taken apart, a Korean name is three times as long.
 
 
 def _target(parent: Path, target: bytes) -> Path | None:

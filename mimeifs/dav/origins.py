@@ -4,6 +4,8 @@ A browser carries a person's rights to whatever page it shows, so a server that 
 answers only to names that mean this machine, and changes nothing for a page that came from elsewhere.
 """
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +15,16 @@ from mimeifs.dav.status import Headers, Refusal
 _LOCAL = {"localhost", "127.0.0.1", "[::1]"}
 _SAFE = {"OPTIONS", "GET", "HEAD", "PROPFIND", "REPORT"}
 _PORTS = {"http": "80", "https": "443"}
+_FOR = re.compile(r'(?:^|;)\s*for="?\[?([0-9a-fA-F.:]+?)\]?(?::\d+)?"?\s*(?:;|$)', re.IGNORECASE)
 _EXPOSED = "DAV, ETag, Content-Range, Content-Length, Last-Modified, Lock-Token, Location, Allow"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether whoever is connected is on this machine."""
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,24 @@ class Origins:
         if method not in _SAFE and self._foreign(headers, host):
             raise Refusal(403, "a page of another site may not change anything here")
         return _names(host, name, port, scheme, self.public)
+
+    def client(self, headers: Mapping[str, str], address: str) -> str:
+        """Whose request it is: whom a proxy of this machine names last, where there is one; else who is connected.
+
+        Where both headers are there, only one of them can be the proxy's, so neither counts.
+        """
+        forwarded, others = headers.get("forwarded"), headers.get("x-forwarded-for")
+        if not self.public or not is_loopback(address) or (forwarded is None) is (others is None):
+            return address
+        if forwarded is not None:
+            match = _FOR.search(forwarded.rpartition(",")[2])
+            named = "" if match is None else match[1]
+        else:
+            named = (others or "").rpartition(",")[2].strip()
+        try:
+            return str(ipaddress.ip_address(named))
+        except ValueError:
+            return address
 
     def _foreign(self, headers: Mapping[str, str], host: str) -> bool:
         origin = headers.get("origin")

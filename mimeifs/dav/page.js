@@ -8,12 +8,14 @@ for (const time of document.querySelectorAll("time")) {
 async function dav(method, address, headers, body) {
   const answer = await fetch(address, { method, headers, body });
   if (answer.ok) return answer;
-  const text = (await answer.text()).replace(/<[^>]*>/g, " ").trim();
+  const told = await answer.text();  // XML, for programs, tells a person why in a comment.
+  const text = (/!-- ([^]*?) --/.exec(told)?.[1] ?? told.replace(/<[^>]*>/g, " ")).trim();
   throw Object.assign(new Error(text || answer.statusText), { status: answer.status });
 }
-async function act(doing, work) {
+async function act(doing, work, done) {
   say(doing);
-  try { await work(); location.reload(); } catch (error) { say(error.message); }
+  try { await work(); } catch (error) { return say(error.message); }
+  if (done) say(done); else location.reload();
 }
 const name = text => encodeURIComponent(text.normalize("NFC"));
 async function put(file, folder) {
@@ -30,6 +32,13 @@ async function upload(files) {
     for (const file of files) { say(`Uploading ${file.name} (${++count} of ${files.length})`); await put(file, here); }
   });
 }
+const promised = (of, how) => new Promise((done, failed) => of[how](done, failed));
+async function carry(entry, folder) {  // What was dropped: a file, or a folder with all that is in it.
+  if (entry.isFile) { say(`Uploading ${entry.name}`); return put(await promised(entry, "file"), folder); }
+  const inside = folder + name(entry.name) + "/", reader = entry.createReader();
+  await dav("MKCOL", inside).catch(error => { if (error.status !== 405) throw error; });
+  for (let some; (some = await promised(reader, "readEntries")).length;) for (const one of some) await carry(one, inside);
+}
 const files = document.getElementById("files");
 if (files) files.addEventListener("change", () => upload([...files.files]));
 const folder = document.getElementById("folder");
@@ -45,7 +54,7 @@ if (version) version.addEventListener("click", () => {
 for (const button of document.querySelectorAll("[data-restore]")) button.addEventListener("click", () => {
   const { restore, to } = button.dataset, source = new URL(restore, location).href, target = new URL(to, location).href;
   if (confirm("Put this in the place of what is there now?"))
-    act("Restoring", () => dav("COPY", source, { Destination: target, Overwrite: "T" })).then(() => say("Restored."));
+    act("Restoring", () => dav("COPY", source, { Destination: target, Overwrite: "T" }), "Restored.");
 });
 if (document.body.dataset.writable === "yes") {
   let over = 0;
@@ -54,6 +63,7 @@ if (document.body.dataset.writable === "yes") {
   addEventListener("dragover", event => event.preventDefault());
   addEventListener("drop", event => {
     event.preventDefault(); over = 0; document.body.classList.remove("over");
-    if (event.dataTransfer.files.length) upload([...event.dataTransfer.files]);
+    const dropped = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry()).filter(entry => entry);
+    if (dropped.length) act("", async () => { for (const entry of dropped) await carry(entry, here); });
   });
 }

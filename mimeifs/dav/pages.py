@@ -9,10 +9,12 @@ from html import escape
 from importlib import resources
 
 from mimeifs.dav import dates, naming, timeline, zipping
-from mimeifs.dav.exchange import Answer, Exchange, href
+from mimeifs.dav.access import CHALLENGE
+from mimeifs.dav.exchange import Answer, Exchange, Visitor, href
 from mimeifs.dav.interface import Facts, Path
 from mimeifs.dav.listening import PREFIX
 from mimeifs.dav.paths import segment
+from mimeifs.dav.status import Refusal
 from mimeifs.dav.timeline import Timeline
 
 STYLE, SCRIPT = (resources.files("mimeifs.dav").joinpath(name).read_text() for name in ("page.css", "page.js"))
@@ -26,6 +28,8 @@ def page(exchange: Exchange, path: Path, facts: Facts) -> Answer:
     """The page of a collection, or with ``?zip`` the collection itself."""
     if exchange.query == "zip":
         return _zip(exchange, path)
+    if exchange.query == "login":
+        return _login(exchange, path)
     if not exchange.ends_in_slash:
         query = f"?{exchange.query}" if exchange.query else ""
         return Answer(302, [("Location", href(path, is_dir=True) + query)])
@@ -37,6 +41,18 @@ def page(exchange: Exchange, path: Path, facts: Facts) -> Answer:
         ("Referrer-Policy", "same-origin"),
     ]
     return Answer(200, headers, _pieces(_document(exchange, path, facts)))
+
+
+def _login(exchange: Exchange, path: Path) -> Answer:
+    """The page, to whoever gives a name: a browser asks for it only when it is asked."""
+    if _is_nobody(exchange.visitor):
+        raise Refusal(401, "give a user's name and an app password", headers=CHALLENGE)
+    return Answer(302, [("Location", href(path, is_dir=True))])
+
+
+def _is_nobody(visitor: Visitor) -> bool:
+    """Whether a name would let somebody do more."""
+    return not visitor.user and not visitor.may_write
 
 
 def _zip(exchange: Exchange, path: Path) -> Answer:
@@ -68,10 +84,11 @@ def _document(exchange: Exchange, path: Path, facts: Facts) -> Iterator[str]:
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
         f'<body data-here="{escape(href(path, is_dir=True))}" data-writable="{"yes" if may_write else "no"}">\n'
     )
-    yield f'<header><nav aria-label="Where you are">{_crumbs(path)}</nav>{_tools(path, may_write)}</header>\n<main>\n'
+    tools = _tools(path, exchange.visitor, may_write)
+    yield f'<header><nav aria-label="Where you are">{_crumbs(path)}</nav>{tools}</header>\n<main>\n'
     place = timeline.find(exchange.tree, path)
     if place is not None and place.is_past:
-        yield _past(place.here)
+        yield _past(place, exchange, path)
     yield f'<div class="columns"><section><h1>{escape(title)}</h1>\n'
     yield from _table(exchange, path, place)
     yield "</section>\n"
@@ -88,19 +105,28 @@ def _crumbs(path: Path) -> str:
     return '<span aria-hidden="true"> / </span>'.join(links)
 
 
-def _tools(path: Path, may_write: bool) -> str:
+def _tools(path: Path, visitor: Visitor, may_write: bool) -> str:
     tools = '<a class="tool" href="?zip">Download all</a>' if path else ""
     if may_write:
         tools += '<button type="button" id="folder">New folder</button>'
         tools += '<label class="tool primary">Upload<input id="files" type="file" multiple></label>'
+    if _is_nobody(visitor):
+        tools += f'<a class="tool" href="{PREFIX}/?login">Log in</a>'
     return f'<div class="tools">{tools}</div>'
 
 
-def _past(here: bytes) -> str:
+def _past(place: Timeline, exchange: Exchange, path: Path) -> str:
     """What stands above a version: that it is one, and the way back."""
-    name = escape(here.decode(errors="replace"))
-    what = "all that it was" if here == timeline.HISTORY else f"<strong>{name}</strong>, as it was"
-    return f'<p class="past">This is {what}. Nothing here can change; <em>Restore</em> brings a file back to the present.</p>\n'
+    name = escape(place.here.decode(errors="replace"))
+    if place.here == timeline.HISTORY:
+        what, button = "all that it was", ""
+    else:
+        what, button = f"<strong>{name}</strong>, as it was", ""
+        if exchange.visitor.may_write:
+            here, to = (escape(href(one, is_dir=True)) for one in (path, place.present))
+            button = f' <button type="button" data-restore="{here}" data-to="{to}">Restore all of it</button>'
+    text = "Nothing here can change; <em>Restore</em> brings it back to the present."
+    return f'<p class="past">This is {what}. {text}{button}</p>\n'
 
 
 def _act(place: Timeline | None, name: bytes, address: str, facts: Facts, *, may_write: bool) -> str:

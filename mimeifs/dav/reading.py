@@ -10,7 +10,7 @@ from mimeifs.dav.conditions import Verdict
 from mimeifs.dav.exchange import Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path, Piece, Reading
 from mimeifs.dav.status import Refusal
-from mimeifs.errors import IntegrityError, IsADirError, NotADirError, NotFoundError
+from mimeifs.errors import IntegrityError, IsADirError, NameTooLongError, NotADirError, NotFoundError
 
 BLOCK = 1 << 20
 SMALL = 64 << 10
@@ -70,7 +70,8 @@ def head(exchange: Exchange) -> Answer:
         raise missing(exchange.path)
     _, facts = naming.followed(exchange.tree, path, facts)
     if facts.kind == "dir":
-        return Answer(200, [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-cache")])
+        # Without a size, which GET does not say either.
+        return Answer(200, [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-cache")], iter(()))
     early = _unless_modified(exchange, facts)
     return early or Answer(200, [*_headers(facts), ("Content-Length", str(facts.size))])
 
@@ -78,7 +79,7 @@ def head(exchange: Exchange) -> Answer:
 def _open(exchange: Exchange) -> Reading:
     try:
         return exchange.tree.open(exchange.path)
-    except (NotFoundError, NotADirError, IsADirError):
+    except (NotFoundError, NotADirError, IsADirError, NameTooLongError):
         path, facts = naming.find(exchange.tree, exchange.path)
         if facts is None:
             raise missing(exchange.path) from None

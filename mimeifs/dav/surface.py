@@ -23,12 +23,12 @@ from mimeifs.dav import (
     uploading,
     versioning,
 )
-from mimeifs.dav.access import Gate
+from mimeifs.dav.access import CHALLENGE, Gate
 from mimeifs.dav.exchange import Answer, Call, Exchange, Visitor
 from mimeifs.dav.interface import Tree
 from mimeifs.dav.listening import PREFIX
 from mimeifs.dav.litter import LitterTree
-from mimeifs.dav.origins import Origins
+from mimeifs.dav.origins import Origins, is_loopback
 from mimeifs.dav.preconditions import locked
 from mimeifs.dav.readonly import allowed, read_only
 from mimeifs.dav.status import Headers, Refusal, status_of
@@ -96,7 +96,7 @@ class Surface:
 
     def __call__(self, call: Call) -> Answer:
         """The answer. What is not below the prefix is the library's."""
-        entry = access_log.Entry(self._site.log, call)
+        entry = access_log.Entry(self._site.log, call, self._site.origins.client(call.headers, call.address))
         try:
             answer = self._answer(call, entry)
         except Refusal as refusal:
@@ -122,7 +122,8 @@ class Surface:
         if raw is None:
             home = target in ("", "/") and method in ("GET", "HEAD")
             return Answer(302, [("Location", PREFIX + "/")]) if home else self._elsewhere(call)
-        visitor = self._site.gate.admit(headers, call.address, secure=call.scheme == "https")
+        secure = call.scheme == "https" or is_loopback(call.address)
+        visitor = self._site.gate.admit(headers, entry.address, secure=secure)
         entry.user = visitor.user
         path = paths.decode(raw)
         tree, litter = self._site.tree, self._site.litter
@@ -147,11 +148,13 @@ class Surface:
 def _carried_out(exchange: Exchange, visitor: Visitor) -> Answer:
     handler = METHODS.get(exchange.method)
     if handler is None:
-        facts = exchange.tree.look(exchange.path)
+        _, facts = naming.find(exchange.tree, exchange.path)
         why = versioning.WHY_NOT.get(exchange.method, f"{exchange.method} is nothing that can be done here")
         raise Refusal(405, why, headers=(("Allow", allowed(facts)),))
     if exchange.method not in READING and not visitor.may_write:
-        raise Refusal(403, "without a login one can only look")
+        if visitor.user:
+            raise Refusal(403, "this app password is good for looking only")
+        raise Refusal(401, "without a login one can only look: give a user's name and an app password", headers=CHALLENGE)
     return handler(exchange)
 
 

@@ -41,18 +41,18 @@ def stream(tree: Tree, path: Path, top: str) -> Iterator[bytes]:
 
 
 def _walk(tree: Tree, path: Path) -> Iterator[tuple[Path, Facts]]:
-    """Everything below, less what shows it again: versions inside a present's listing are left out, links are not followed."""
-    pending: list[Path] = [()]
+    """Everything below, less what shows it again: versions beside a present are left out, links are not followed."""
+    pending: list[tuple[Path, Facts]] = [((), tree.look(path))]
     while pending:
-        place = pending.pop()
+        place, above = pending.pop()
         after = b""
         while True:
             page, after = tree.entries((*path, *place), after, PAGE)
             for one in page:
                 here = (*place, one.name)
-                if one.kind == "dir" and not (one.name.startswith(b"@") and one.name != b"@cur"):
+                if one.kind == "dir" and not (one.name.startswith(b"@") and above.writable and not one.writable):
                     yield here, one
-                    pending.append(here)
+                    pending.append((here, one))
                 elif one.kind == "file":
                     yield here, one
             if not after:

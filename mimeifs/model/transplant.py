@@ -71,7 +71,7 @@ class Transplant:
         live, old = self._live, tree.root
         content = self._versions.tree_root(version)
         last = self._versions.last(tree.mimei)
-        if last is not None and last.root == version.root:
+        if not tree.as_version and last is not None and last.root == version.root:
             return live.journal.position
         retiring = Retiring(old, tree.linked.values())
         number = live.new_dir()

@@ -1,8 +1,13 @@
 """The access log: whole lines, in files that make way for each other."""
 
+import re
 from pathlib import Path
+from typing import cast
 
-from mimeifs.dav.access_log import OLD, AccessLog
+import pytest
+
+from mimeifs.dav.access_log import OLD, AccessLog, Entry
+from mimeifs.dav.exchange import Answer, Body, Call
 
 
 def test_old_lines_go_in_the_end(tmp_path: Path) -> None:
@@ -12,3 +17,20 @@ def test_old_lines_go_in_the_end(tmp_path: Path) -> None:
     kept = [(tmp_path / name).read_text() for name in ("log", *(f"log.{number}" for number in range(1, OLD + 1)))]
     assert "".join(reversed(kept)).split("\n")[-5:] == ["line 16", "line 17", "line 18", "line 19", ""]
     assert len(list(tmp_path.iterdir())) == OLD + 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_line_is_in_the_combined_format(tmp_path: Path, streamed: bool) -> None:
+    headers = {"user-agent": 'a "quoted"\nname', "referer": "http://here/"}
+    call = Call("PUT", "/webdav/a%20b", "HTTP/1.1", headers, cast(Body, None), "https", "127.0.0.1")
+    entry = Entry(AccessLog(tmp_path / "log"), call, "192.0.2.7")
+    entry.user = "ada"
+    answer = entry.written(Answer(201, [], iter((b"abc", b"de")) if streamed else b"abcde"))
+    if not isinstance(answer.body, bytes):
+        assert b"".join(bytes(piece) for piece in answer.body) == b"abcde"
+        answer.close()
+    line = (tmp_path / "log").read_text()
+    told = re.fullmatch(r'192\.0\.2\.7 - ada \[(.+)\] "PUT /webdav/a%20b HTTP/1\.1" 201 5 "http://here/" "(.*)"\n', line)
+    assert told is not None, line
+    assert re.fullmatch(r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}", told[1])
+    assert told[2] == 'a \\"quoted\\"\\x0aname'

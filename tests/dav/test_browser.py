@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.dav.browser import PROGRAM, Browser, Page, browser
+from tests.dav.desks import contents
+from tests.dav.test_methods import EXCLUSIVE
 from tests.dav.test_node import ask, driven
 from tests.serving import Served
 
@@ -75,6 +77,20 @@ def test_what_a_file_was_is_listed_and_comes_back(chromium: Browser, drive: tupl
         page.click("[data-restore]")
         served, url = drive
         served.until(lambda: ask(url, "GET", "letters/to%20Anna%20%26%20Bo.txt").body == b"first", "the old bytes are back")
+        page.until("document.getElementById('said').innerText === 'Restored.'")
+
+
+def test_what_could_not_be_restored_is_not_said_to_be(chromium: Browser, drive: tuple[Served, str], letters: str) -> None:
+    _, url = drive
+    token = ask(url, "LOCK", "letters/Budget%202026.ods", body=EXCLUSIVE)["Lock-Token"]
+    with chromium.page(f"{letters}.mimei/@1/") as page:
+        keep(page, "restore")
+        page.click("[data-restore^=Budget]")
+        said = "document.getElementById('said').innerText"
+        page.until(f"{said} !== '' && {said} !== 'Restoring'")
+        page.value("new Promise(done => setTimeout(done, 50))")
+        assert "is locked by somebody else" in page.text("#said")[0]
+    assert ask(url, "UNLOCK", "letters/Budget%202026.ods", {"Lock-Token": token}).status == 204
 
 
 def test_a_version_says_that_it_is_one(chromium: Browser, letters: str) -> None:
@@ -93,12 +109,18 @@ def test_upload_by_button_drop_and_keyboard(chromium: Browser, drive: tuple[Serv
     chosen.write_bytes(b"chosen")
     dropped.write_bytes(bytes(300_000))
     os.utime(chosen, (1_600_000_000, 1_600_000_000))
+    folder = tmp_path / "trip"
+    (folder / "day 1").mkdir(parents=True)
+    (folder / "day 1" / "a#.jpg").write_bytes(b"jpg")
+    (folder / "empty").mkdir()
     with chromium.page(f"{url}inbox/") as page:
         keep(page, "empty")
         page.choose("#files", chosen)
         listed(page, "chosen ü.txt")
         page.drop(dropped)
         listed(page, "dropped.bin")
+        page.drop(folder)
+        listed(page, "trip/")
         page.reply("made by hand")
         for _ in range(12):
             page.press("Tab")
@@ -114,6 +136,7 @@ def test_upload_by_button_drop_and_keyboard(chromium: Browser, drive: tuple[Serv
     assert (served.mount / "inbox" / "chosen ü.txt").stat().st_mtime == 1_600_000_000
     assert ask(url, "GET", "inbox/dropped.bin").body == bytes(300_000)
     assert (served.mount / "inbox" / "made by hand").is_dir()
+    assert contents(served.mount / "inbox" / "trip") == {"day 1": None, "day 1/a#.jpg": b"jpg", "empty": None}
 
 
 @pytest.mark.parametrize("dark", [False, True])

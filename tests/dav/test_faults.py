@@ -230,6 +230,9 @@ def test_an_unknown_method_is_answered_with_what_is_allowed(served: Serving) -> 
     reply = served.ask("BREW", "/webdav/")
     assert reply.status == 405
     assert "PROPFIND" in reply["Allow"]
+    for path in ("/webdav/none", "/webdav/none/none"):
+        assert served.ask("BREW", path).status == 405
+        assert "PUT" in served.ask("POST", path)["Allow"]
 
 
 def test_attributes_that_windows_sets_are_not_forgotten(served: Serving) -> None:
@@ -267,6 +270,13 @@ def test_a_streamed_answer_leaves_the_connection_open(served: Serving) -> None:
         for _ in range(3):
             reply = client.ask("PROPFIND", "/webdav/", {"Depth": "1"})
             assert (reply.status, reply["Transfer-Encoding"]) == (207, "chunked")
+
+
+def test_a_head_says_no_size_that_get_would_not_have(served: Serving) -> None:
+    with served.client() as client:
+        head = client.ask("HEAD", "/webdav/")
+        assert (head.status, "content-length" in head.headers) == (200, False)
+        assert client.ask("GET", "/webdav/").status == 200, "the next answer begins where this one ended"
 
 
 def test_several_ranges_come_as_several_parts(served: Serving) -> None:

@@ -16,6 +16,13 @@ def test_a_head() -> None:
     assert parse(b"GET / HTTP/1.0\r\n\r\n").fields == {}
 
 
+def test_a_whole_address_says_the_host() -> None:
+    head = parse(b"GET http://there:1/a?b HTTP/1.1\r\nHost: here\r\n\r\n")
+    assert (head.target, head.fields) == ("/a?b", {"host": "there:1"})
+    assert parse(b"OPTIONS HTTPS://there HTTP/1.1\r\nHost: here\r\n\r\n").target == "/"
+    assert parse(GET + b"\r\n").fields == {"host": "h"}
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [
@@ -24,7 +31,12 @@ def test_a_head() -> None:
         (b"GET /\r\n\r\n", 400),
         (b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         (b"get / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-        (b"GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        (b"GET http://h/ HTTP/1.1\r\n\r\n", 400),
+        (b"GET http:/// HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        (b"GET http://a@h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        (b"GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        (b"GET h:80 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        (b"GET  HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         (b"GET /#a HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         (b"GET /\x00 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),

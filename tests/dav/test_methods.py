@@ -250,6 +250,16 @@ def test_a_collection_comes_as_a_zip(served: Serving) -> None:
         assert {name: archive.read(name) for name in archive.namelist()} == {"1/f": b"first"}
 
 
+def test_a_zip_has_folders_named_like_versions_and_no_versions(served: Serving) -> None:
+    take_version(served)
+    served.ask("MKCOL", "/webdav/m/@cur/@eaDir")
+    served.ask("PUT", "/webdav/m/@cur/@eaDir/f", body=b"kept")
+    served.ask("MKCOL", "/webdav/m/@2")
+    for place, names in (("", ["@cur/", "@cur/@eaDir/", "@cur/@eaDir/f", "@cur/f"]), ("@2/", ["@eaDir/", "@eaDir/f", "f"])):
+        with zipfile.ZipFile(io.BytesIO(served.ask("GET", f"/webdav/m/{place}?zip").body)) as archive:
+            assert sorted(name.partition("/")[2] for name in archive.namelist()) == names
+
+
 def test_litter_is_kept_in_memory(served: Serving) -> None:
     served.ask("MKCOL", "/webdav/d")
     for name in (".DS_Store", "._photo.jpg", "Thumbs.db"):
@@ -322,6 +332,37 @@ def test_who_guesses_is_slowed_and_who_knows_is_not(guarded) -> None:
     assert served.ask("GET", "/webdav/", basic("ada", writes)).status == 200
 
 
+def test_who_guesses_through_a_proxy_slows_nobody_else(tmp_path) -> None:
+    accounts = Accounts(tmp_path / "passwords")
+    _, password = accounts.add("ada", "", SystemRandomness(), 0, read_only=False)
+    with serving(Gate(accounts), Origins(frozenset({"drive.example.org"}))) as served:
+        bad, good = basic("ada", "guess"), basic("ada", password)
+        seen = [served.ask("GET", "/webdav/", {**bad, "Forwarded": "for=192.0.2.1, for=192.0.2.7"}).status for _ in range(6)]
+        assert seen[-1] == 429
+        assert served.ask("GET", "/webdav/", {**bad, "Forwarded": "for=192.0.2.7"}).status == 429
+        assert served.ask("GET", "/webdav/", {**bad, "X-Forwarded-For": "192.0.2.1, 192.0.2.7"}).status == 429
+        assert served.ask("GET", "/webdav/", {**good, "X-Forwarded-For": "192.0.2.7, 192.0.2.8"}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "whose"),
+    [
+        ({}, "127.0.0.1"),
+        ({"forwarded": 'proto=https;for="[2001:db8::1]:4711";by=203.0.113.43'}, "2001:db8::1"),
+        ({"forwarded": "For=192.0.2.1:80"}, "192.0.2.1"),
+        ({"forwarded": "for=_hidden"}, "127.0.0.1"),
+        ({"forwarded": "for=192.0.2.1, proto=https"}, "127.0.0.1"),
+        ({"x-forwarded-for": "nonsense"}, "127.0.0.1"),
+        ({"x-forwarded-for": "192.0.2.1", "forwarded": "for=192.0.2.2"}, "127.0.0.1"),
+    ],
+)
+def test_whose_request_a_proxy_passes_on(headers: dict[str, str], whose: str) -> None:
+    behind = Origins(frozenset({"drive.example.org"}))
+    assert behind.client(headers, "127.0.0.1") == whose
+    assert behind.client(headers, "192.0.2.99") == "192.0.2.99", "only a proxy of this machine is believed"
+    assert Origins().client(headers, "127.0.0.1") == "127.0.0.1"
+
+
 def test_a_lock_belongs_to_its_user(guarded) -> None:
     served, _, writes, _ = guarded
     token = served.ask("LOCK", X, basic("ada", writes), EXCLUSIVE)["Lock-Token"]
@@ -331,7 +372,20 @@ def test_a_lock_belongs_to_its_user(guarded) -> None:
 def test_anonymous_may_only_look(tmp_path) -> None:
     with serving(Gate(Accounts(tmp_path / "none"), anonymous=True)) as served:
         assert served.ask("GET", "/webdav/").status == 200
-        assert served.ask("PUT", X, body=b"1").status == 403
+        refused = served.ask("PUT", X, body=b"1")
+        assert refused.status == 401
+        assert "Basic" in refused["WWW-Authenticate"], "clients give a name only when they are asked for it"
+
+
+def test_somebody_who_only_looked_can_log_in(tmp_path) -> None:
+    accounts = Accounts(tmp_path / "passwords")
+    _, password = accounts.add("ada", "", SystemRandomness(), 0, read_only=False)
+    with serving(Gate(accounts, anonymous=True), Origins()) as served:
+        assert b'href="/webdav/?login"' in served.ask("GET", "/webdav/").body
+        assert "Basic" in served.ask("GET", "/webdav/?login")["WWW-Authenticate"]
+        there = served.ask("GET", "/webdav/?login", basic("ada", password))
+        assert (there.status, there["Location"]) == (302, "/webdav/")
+        assert b"login" not in served.ask("GET", "/webdav/", basic("ada", password)).body
 
 
 def test_pages_of_other_sites_change_nothing(served: Serving) -> None:

@@ -6,12 +6,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from tests.dav.desks import driven
+from tests.dav.desks import contents, driven
 from tests.dav.serving import Client, Reply
+from tests.dav.test_methods import EXCLUSIVE
 from tests.serving import Served, serving
 
 pytestmark = pytest.mark.mount
@@ -121,6 +124,47 @@ def test_versions_by_the_drive(drive: tuple[Served, str]) -> None:
     assert 'data-to="/webdav/past/f"' in ask(url, "GET", "past/@before/").body.decode()
 
 
+def test_a_name_that_is_too_long_in_another_form_is_not_too_long(drive: tuple[Served, str]) -> None:
+    served, url = drive
+    place, name = served.mimei("long"), "\ud55c" * 80
+    together, apart = (quote(unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
+    for first, second in ((together, apart), (apart, together)):
+        assert ask(url, "PUT", f"long/{first}", body=b"1").status == 201
+        assert ask(url, "GET", f"long/{second}").body == b"1"
+        assert [path.name for path in place.iterdir()] == [name]
+        assert ask(url, "DELETE", f"long/{second}").status == 204
+    assert ask(url, "GET", "long/" + "x" * 256).status == 414
+    assert ask(url, "PUT", "long/" + quote("\ud55c" * 86), body=b"1").status == 414
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(("view", "versions", "present"), [("all", "", "@cur"), ("cur", ".mimei/", "")])
+def test_a_copy_of_a_whole_version_over_the_present_brings_it_back(
+    drive: tuple[Served, str], view: str, versions: str, present: str
+) -> None:
+    served, url = drive
+    name = f"whole-{view}"
+    served.command("create", name, "--view", view)
+    place, there = served.mount / name / present, f"{name}/{present}".strip("/")
+    (place / "d").mkdir()
+    (place / "d" / "f").write_bytes(b"first")
+    assert ask(url, "MKCOL", f"{name}/{versions}@before").status == 201
+    (place / "d" / "f").write_bytes(b"second")
+    (place / "more").write_bytes(b"not in any version")
+    asked = {"Destination": f"/webdav/{there}"}
+    token = ask(url, "LOCK", f"{there}/more", body=EXCLUSIVE)["Lock-Token"]
+    assert ask(url, "COPY", f"{name}/{versions}@before", asked).status == 423
+    assert ask(url, "UNLOCK", f"{there}/more", {"Lock-Token": token}).status == 204
+    assert ask(url, "COPY", f"{name}/{versions}@before", {**asked, "Overwrite": "F"}).status == 412
+    assert (place / "more").read_bytes() == b"not in any version"
+    assert ask(url, "COPY", f"{name}/{versions}@all", asked).status == 403
+    assert ask(url, "COPY", f"{name}/{versions}@before/", asked).status == 204
+    assert contents(place) == {"d": None, "d/f": b"first"}
+    assert ask(url, "GET", f"{name}/@2/more").body == b"not in any version", "what was there is in a version"
+    page = ask(url, "GET", f"{name}/@1/").body.decode()
+    assert f'data-restore="/webdav/{name}/@1/" data-to="/webdav/{there}/"' in page
+
+
 def test_a_port_that_is_taken_keeps_no_mount_from_coming_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -163,6 +207,15 @@ def test_litmus(drive: tuple[Served, str], tmp_path: Path, view: str) -> None:
     place = f"{url}litmus-{view}/" + ("@cur/" if view == "all" else "")
     done = run("litmus", place, folder=tmp_path)
     assert done.returncode == 0, done.stdout
+    assert [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("<- summary")] == ["100.0%"] * 5
+
+
+@pytest.mark.skipif(shutil.which("litmus") is None, reason="litmus is not installed")
+def test_litmus_with_a_login(tmp_path: Path) -> None:
+    with driven(tmp_path, "--dav-login", "--dav-anonymous") as (served, url):
+        password = served.command("password", "add", "ada").stdout.decode().split()[0]
+        served.mimei("litmus")
+        done = run("litmus", f"{url}litmus/", "ada", password, folder=tmp_path)
     assert [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("<- summary")] == ["100.0%"] * 5
 
 

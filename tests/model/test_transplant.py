@@ -71,6 +71,18 @@ def test_restoring_what_is_there_changes_nothing(local: Local, photos: LiveDir) 
     assert current(local, photos) is root
 
 
+def test_the_newest_version_can_be_gone_back_to_as_well(local: Local, photos: LiveDir) -> None:
+    one = local.backup(photos.tree.mimei)
+    local.put(photos, b"a", b"second")
+    before = local.tree(photos)
+    two = local.backup(photos.tree.mimei)
+    restore(local, one)
+    restore(local, two)
+    assert local.tree(current(local, photos)) == before
+    assert local.backup(photos.tree.mimei) == two, "nothing is other than in the newest version"
+    assert local.findings() == []
+
+
 def test_an_open_file_keeps_what_it_held(local: Local, photos: LiveDir) -> None:
     one = local.backup(photos.tree.mimei)
     file = local.put(photos, b"a", b"second")
