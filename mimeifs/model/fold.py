@@ -9,7 +9,7 @@ still be writing to are only marked (``folded``, DOOMED): they fall when the nod
 them again, see :func:`reap`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -35,10 +35,13 @@ from mimeifs.store import prolly
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import U64, Table
 from mimeifs.store.extents import ExtentMap
+from mimeifs.store.interfaces import BlobSink
 from mimeifs.store.overlay import DirRow, FileRow, Overlay, Totals
 from mimeifs.store.recent import RecentNodes
 
 TOMBSTONE = b""
+MANY = 1000
+"""So many changes of one map are as good as a new map."""
 Seal = Callable[[FileRow, ExtentMap], ContentRef]
 
 
@@ -155,11 +158,15 @@ class Fold:
                 coming.append((name, entry, live.live if live.kind is Kind.DIRECTORY else 0))
         if not changes:
             return
-        base = prolly.apply(self.blobs, self.blobs, row.base, changes, tally.gone)
+        base = prolly.apply(self.blobs, self._sink(row.base, changes), row.base, changes, tally.gone)
         self.met.note(directory, coming, tally.old)
         totals = Totals(tally.files, tally.size, row.totals.subdirs, tally.links)
         new = self._rows[directory] = DirRow(base, totals, row.mtime_ns, row.ctime_ns, row.subdirs)
         self.overlay.set_directory(directory, new)
+
+    def _sink(self, base: BlobId, changes: Sequence[object]) -> BlobSink:
+        """Where the nodes go of a map that is made from ``base``."""
+        return self.blobs.whole if base == prolly.EMPTY_ROOT or len(changes) >= MANY else self.blobs
 
     def _row(self, directory: int) -> DirRow:
         row = self._rows.get(directory)
@@ -186,9 +193,9 @@ class Fold:
         if not entry.xattrs:
             return entry
         data = encode_xattrs(entry.xattrs)
-        return (
-            entry if len(data) <= INLINE_XATTRS else msgspec.structs.replace(entry, xattrs=(), xattr_blob=self.blobs.put(data))
-        )
+        if len(data) <= INLINE_XATTRS:
+            return entry
+        return msgspec.structs.replace(entry, xattrs=(), xattr_blob=self.blobs.whole.put(data))
 
     def _directory_entry(self, entry: Entry) -> Entry:
         if not entry.live:
@@ -232,7 +239,7 @@ class Fold:
                     files += sign
                     size += sign * value.entry.size
             changes.append((link, None if new is None else encode_linked(new)))
-        base = prolly.apply(self.blobs, self.blobs, row.links, changes) if changes else row.links
+        base = prolly.apply(self.blobs, self._sink(row.links, changes), row.links, changes) if changes else row.links
         return msgspec.structs.replace(row, links=base, linked_files=files, linked_bytes=size)
 
     def _sealed_link(self, entry: Entry, key: bytes) -> Entry:

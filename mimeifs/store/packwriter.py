@@ -88,17 +88,21 @@ class PackWriter:
 
     def put(self, data: bytes) -> BlobId:
         """See ``BlobSink``. After a ``CapacityError``, :meth:`abandon`."""
-        digest = blake3(data).digest()
-        if not self._holds(BlobId(digest)):
-            self._append(Kind.BLOB, digest, data, self._compressor)
-        return BlobId(digest)
+        return self._put(data, self._compressor)
 
     def put_node(self, data: bytes) -> BlobId:
         """As :meth:`put`, for nodes of maps: mostly digests, they shrink as far in half the time."""
-        digest = blake3(data).digest()
-        if not self._holds(BlobId(digest)):
-            self._append(Kind.BLOB, digest, data, self._quick)
-        return BlobId(digest)
+        return self._put(data, self._quick)
+
+    def put_plain(self, data: bytes) -> BlobId:
+        """As :meth:`put`, stored as it is."""
+        return self._put(data, None)
+
+    def _put(self, data: bytes, compressor: zstandard.ZstdCompressor | None) -> BlobId:
+        digest = BlobId(blake3(data).digest())
+        if not self._holds(digest):
+            self._append(Kind.BLOB, digest, data, compressor)
+        return digest
 
     def _holds(self, digest: BlobId) -> bool:
         """Whether the blob is stored and sound. A damaged one counts as missing: what was put is then stored anew, which heals
@@ -195,11 +199,11 @@ class PackWriter:
     def _row(self, digest: bytes) -> IndexRow | None:
         return self._fresh.get(digest) or self._synced.get(digest) or self._lookup(digest)
 
-    def _append(self, kind: Kind, digest: bytes, data: bytes, compressor: zstandard.ZstdCompressor) -> None:
+    def _append(self, kind: Kind, digest: bytes, data: bytes, compressor: zstandard.ZstdCompressor | None) -> None:
         self._refuse_failed()
         if len(data) > MAX_PLAIN:
             raise TooLargeError(f"a blob of {len(data)} bytes is over the limit of {MAX_PLAIN}")
-        flags, stored = _shrink(data, compressor)
+        flags, stored = (0, data) if compressor is None else _shrink(data, compressor)
         size = len(stored)
         if self._place > HEADER_SIZE and self._place + FRAME_SIZE + size > ROLL_BYTES:
             self._flush()

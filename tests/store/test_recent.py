@@ -3,7 +3,7 @@
 import pytest
 
 from mimeifs.errors import NotFoundError
-from mimeifs.store.packs import START
+from mimeifs.store.packs import START, IndexRow
 from mimeifs.store.packwriter import PackWriter
 from mimeifs.store.recent import ENTRY_OVERHEAD, RecentNodes
 
@@ -47,3 +47,14 @@ def test_memory_stays_within_its_room_and_the_oldest_goes_first(packs):
     assert [nodes.get(blob) for blob in others] == [bytes([number]) * 100 for number in (1, 2, 3)]
     with pytest.raises(NotFoundError):
         nodes.get(first)
+
+
+def test_a_whole_map_is_shrunk_and_what_an_edit_writes_is_not(packs):
+    nodes = RecentNodes(packs, room=1 << 16)
+    whole, edited = nodes.whole.put(b"whole" * 100), nodes.put(b"edit" * 100)
+    packs.sync()
+    stored = {digest: IndexRow.decode(row).stored for digest, row in packs.take_rows()}
+    assert stored[whole] < 100
+    assert stored[edited] == 400
+    forget(packs)
+    assert nodes.get(whole) == b"whole" * 100
