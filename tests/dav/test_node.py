@@ -6,13 +6,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import unicodedata
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from tests.dav.desks import contents, driven
+from tests.dav.desks import Desk, Folder, contents, driven
 from tests.dav.serving import Client, Reply
 from tests.dav.test_methods import EXCLUSIVE
 from tests.serving import Served, serving
@@ -122,6 +123,22 @@ def test_versions_by_the_drive(drive: tuple[Served, str]) -> None:
     was = ask(url, "GET", "past/@history/f/")
     assert was.body.count(b'data-to="/webdav/past/f"') == 1
     assert 'data-to="/webdav/past/f"' in ask(url, "GET", "past/@before/").body.decode()
+
+
+def test_a_time_and_a_history_resolve_through_the_drive(folder: Folder) -> None:
+    (folder.present / "f.txt").write_bytes(b"1")
+    folder.version()
+    then = int(time.time()) + 1
+    folder.served.until(lambda: time.time() > then, "the first version is of the past")
+    moment = time.strftime("@%Y-%m-%dT%H.%M.%SZ", time.gmtime(then))
+    (folder.present / "f.txt").write_bytes(b"22")
+    folder.version()
+    desk = Desk(folder)
+    first, second = desk.play((200, "GET .mimei/@history/f.txt/00001.txt", {}, b""), (200, "GET .mimei/@all/@2/f.txt", {}, b""))
+    (past,) = desk.play((200, f"GET .mimei/{moment}/f.txt", {}, b""))
+    assert (first.body, second.body, past.body) == (b"1", b"22", b"1")
+    desk.play((404, "GET .mimei/@1999-12-31/f.txt", {}, b""), (405, f"PUT .mimei/{moment}/f.txt", {}, b"no"))
+    desk.close()
 
 
 def test_a_name_that_is_too_long_in_another_form_is_not_too_long(drive: tuple[Served, str]) -> None:

@@ -1,5 +1,7 @@
 """Locks: what they keep others from, where they go, and when they end."""
 
+import sys
+
 import pytest
 
 from mimeifs.errors import (
@@ -226,6 +228,26 @@ def test_a_lock_above_is_refreshed_through_what_it_covers(tree: Tree) -> None:
     lock = tree.lock("/photos", ANN)
     again = tree.local.run(lambda: tree.resources.refresh(at(FILE), lock.token, 999))
     assert (again.path, again.token) == (at("/photos"), lock.token)
+
+
+def test_a_check_costs_the_same_however_many_locks_there_are_elsewhere(tree: Tree) -> None:
+    lock = tree.lock(FILE, ANN)
+    steps = tree.resources.spot(at(FILE)).steps
+
+    def calls() -> int:
+        seen = []
+        sys.setprofile(lambda frame, event, _: seen.append(event))
+        try:
+            tree.resources.locked.check(steps, holding(lock))
+        finally:
+            sys.setprofile(None)
+        return len(seen)
+
+    alone = calls()
+    for number in range(100):
+        tree.put(f"/other/{number}", b"")
+        tree.lock(f"/other/{number}", ANN)
+    assert calls() == alone
 
 
 def test_only_its_user_gives_a_lock_back(tree: Tree) -> None:

@@ -208,6 +208,23 @@ def test_a_copy_of_a_tree_has_all_of_it_and_goes_its_own_way(tree: Tree, settled
     assert tree.read(f"{version}/d/x") == b"changed"
 
 
+@pytest.mark.parametrize("take", ["copy", "move"])
+def test_a_tree_goes_elsewhere_at_the_same_cost_whatever_is_in_it(tree: Tree, take: str) -> None:
+    sizes = {"one": 1, "lot": 200, "few": 2}
+    for name, count in sizes.items():
+        tree.mkdir(f"/photos/{name}")
+        for number in range(count):
+            tree.put(f"/photos/{name}/{number:03}", b"")
+    last(tree, "/photos")
+    journal, costs = tree.local.engine.journal, []
+    for name in sizes:
+        before = journal.position
+        getattr(tree, take)(f"/photos/{name}", f"/photos/{name}2")
+        costs.append(journal.position - before)
+    assert costs[1] == costs[2] < 1000  # The first also makes the directory above one that has changed.
+    assert len(tree.names("/photos/lot2")) == 200
+
+
 def test_copying_takes_no_version_and_the_next_one_has_what_changed_around_it(tree: Tree) -> None:
     one = last(tree, "/photos")
     tree.put("/photos/a", b"second")
