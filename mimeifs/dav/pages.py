@@ -207,6 +207,8 @@ def _timeline(exchange: Exchange, place: Timeline | None) -> Iterator[str]:
         memo = f"<small>{escape(one.memo)}</small>" if one.memo else ""
         address = escape(href(place.version(one), is_dir=True))
         yield f'<li><a href="{address}"{now}>{name}</a>{labels} {_time(one.time_ns)}{memo}</li>\n'
+    if place.older:
+        yield f'<li><a href="{escape(href((*place.base, b"@all"), is_dir=True))}">all</a></li>\n'
     yield "</ol>\n"
     if exchange.visitor.may_write:
         yield f'<button type="button" id="version" data-in="{escape(href(place.taken, is_dir=True))}">Take a version</button>\n'

@@ -13,6 +13,8 @@ from mimeifs.errors import MimeiError
 PRESENT = b"@cur"
 HISTORY = b"@history"
 HIDDEN = b".mimei"
+SHOWN = 128
+"""How many versions a timeline has; there may be ``older`` ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Timeline:
     present: Path
     taken: Path
     versions: tuple[VersionLine, ...]
+    older: bool
 
     @property
     def is_past(self) -> bool:
@@ -54,18 +57,22 @@ def find(tree: Tree, path: Path) -> Timeline | None:
     """Where a place stands; None where there are no versions."""
     try:
         found = tree.versions(path)
+        base, inside, versions = found.base, found.inside, found.versions
+        while found.next and len(versions) < SHOWN:  # How many come at once is a matter of how quick the node is just now.
+            found = tree.versions(path, found.next)
+            versions += found.versions
     except MimeiError:
         return None
-    base, inside = found.base, found.inside
     if not base:
         return None
+    versions, older = versions[:SHOWN], bool(found.next) or len(versions) > SHOWN
     here = path[len(base)] if len(path) > len(base) and path[len(base)].startswith(b"@") else b""
     if here and path[len(base) + 1 :] != inside:
         here = b""  # An entry of the present that begins with the sign.
     if base[-1:] == (HIDDEN,):
-        return Timeline(base, inside, here, (*base[:-1], *inside), base, found.versions)
+        return Timeline(base, inside, here, (*base[:-1], *inside), base, versions, older)
     try:
         tree.look((*base, PRESENT))
     except MimeiError:
-        return Timeline(base, inside, here, (*base, *inside), (*base, HIDDEN), found.versions)
-    return Timeline(base, inside, here, (*base, PRESENT, *inside), base, found.versions)
+        return Timeline(base, inside, here, (*base, *inside), (*base, HIDDEN), versions, older)
+    return Timeline(base, inside, here, (*base, PRESENT, *inside), base, versions, older)

@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from mimeifs.dav.interface import Guard
+from mimeifs.dav import timeline
+from mimeifs.dav.interface import Guard, Path, VersionsAt
 from mimeifs.dav.versioning import WHY_NOT
 from tests.dav.serving import Reply, Serving, statuses
 
@@ -67,6 +68,26 @@ def test_the_tree_of_versions_has_each_state_once_and_links_them(past: Serving) 
     for address in addresses:
         assert past.ask("GET", address)["Cache-Control"].endswith("immutable")
     assert b"<D:nope/></D:prop><D:status>HTTP/1.1 404" in reply.body
+
+
+@pytest.mark.parametrize(("most", "older"), [(3, True), (5, False), (9, False)])
+def test_a_timeline_has_as_many_versions_however_few_come_at_once(
+    past: Serving, most: int, older: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "SHOWN", most)
+    whole = past.tree.versions((b"m", b"@cur"))
+
+    def one_by_one(path: Path, after: bytes = b"") -> VersionsAt:
+        at = int(after or b"0")
+        following = b"%d" % (at + 1) if at + 1 < len(whole.versions) else b""
+        return VersionsAt(whole.mimei, whole.base, whole.inside, whole.versions[at : at + 1], following)
+
+    monkeypatch.setattr(past.tree, "versions", one_by_one)
+    found = timeline.find(past.tree, (b"m", b"@cur"))
+    assert found is not None
+    assert (found.versions, found.older) == (whole.versions[:most], older)
+    page = past.ask("GET", "/webdav/m/@cur/").body
+    assert (b'href="/webdav/m/@all/"' in page) is older
 
 
 def test_a_collection_has_versions_too(past: Serving) -> None:
