@@ -117,11 +117,13 @@ def _tools(path: Path, visitor: Visitor, may_write: bool) -> str:
 
 def _past(place: Timeline, exchange: Exchange, path: Path) -> str:
     """What stands above a version: that it is one, and the way back."""
-    name = escape(place.here.decode(errors="replace"))
+    name, button = escape(place.here.decode(errors="replace")), ""
     if place.here == timeline.HISTORY:
-        what, button = "all that it was", ""
+        what = "all that it was"
+    elif place.here == timeline.ALL:
+        what = "every version"
     else:
-        what, button = f"<strong>{name}</strong>, as it was", ""
+        what = f"<strong>{name}</strong>, as it was"
         if exchange.visitor.may_write:
             here, to = (escape(href(one, is_dir=True)) for one in (path, place.present))
             button = f' <button type="button" data-restore="{here}" data-to="{to}">Restore all of it</button>'
@@ -208,7 +210,7 @@ def _timeline(exchange: Exchange, place: Timeline | None) -> Iterator[str]:
         address = escape(href(place.version(one), is_dir=True))
         yield f'<li><a href="{address}"{now}>{name}</a>{labels} {_time(one.time_ns)}{memo}</li>\n'
     if place.older:
-        yield f'<li><a href="{escape(href((*place.base, b"@all"), is_dir=True))}">all</a></li>\n'
+        yield f'<li><a href="{escape(href((*place.base, timeline.ALL), is_dir=True))}">all</a></li>\n'
     yield "</ol>\n"
     if exchange.visitor.may_write:
         yield f'<button type="button" id="version" data-in="{escape(href(place.taken, is_dir=True))}">Take a version</button>\n'

@@ -13,6 +13,7 @@ from mimeifs.errors import MimeiError
 PRESENT = b"@cur"
 HISTORY = b"@history"
 HIDDEN = b".mimei"
+ALL = b"@all"
 SHOWN = 128
 """How many versions a timeline has; there may be ``older`` ones."""
 

@@ -114,7 +114,9 @@ def test_versions_by_the_drive(drive: tuple[Served, str]) -> None:
     assert ask(url, "PUT", "past/@before/f", body=b"x").status == 405
     assert ask(url, "COPY", "past/@before/f", {"Destination": "/webdav/past/f"}).status == 204
     assert name.read_bytes() == b"first"
+    assert b"Restore all of it" not in ask(url, "GET", "past/.mimei/@all/").body
     page = ask(url, "GET", "past/.mimei/@before/").body.decode()
+    assert "Restore all of it" in page
     assert 'data-to="/webdav/past/f"' in page
     present = ask(url, "GET", "past/").body.decode()
     assert 'href="/webdav/past/@1/"' in present
