@@ -175,7 +175,7 @@ class PagedReader(BlobReader):
         super().ahead(blob for blob in ids if self._witnesses.row(blob) is None)
 
     def rest(self) -> None:
-        """Nothing of it is wanted for now."""
+        """Nobody takes what is left of the last piece."""
         pages, self._pages = self._pages, None
         if pages is not None:
             self._pipes.give_back(pages)

@@ -69,6 +69,7 @@ def test_a_lock_binds_nobody_on_the_mount(ada: Desk, bob: Desk) -> None:
     ada.play((201, "PUT x", NONE, b"1"), (200, "LOCK x", NONE, MINE))
     (ada.folder.present / "x").write_bytes(b"by the mount")
     bob.play((423, "PUT x", NONE, b"2"))
+    assert ada.folder.files == {"x": b"by the mount"}
     ada.play((204, "PUT x", HELD, b"3"))
 
 
@@ -117,6 +118,7 @@ def test_a_lock_on_a_folder_covers_what_is_in_it_and_what_comes(ada: Desk, bob: 
 def test_a_lock_on_the_folder_alone_keeps_its_names_and_not_what_is_in_it(ada: Desk, bob: Desk) -> None:
     ada.play((201, "MKCOL d", NONE, b""), (201, "PUT d/x", NONE, b"1"), (200, "LOCK d", {"Depth": "0"}, MINE))
     bob.play((423, "PUT d/new", NONE, b""), (423, "DELETE d/x", NONE, b""), (204, "PUT d/x", NONE, b"2"))
+    assert ada.folder.files == {"d": None, "d/x": b"2"}
 
 
 def test_locks_and_properties_survive_the_death_of_node_and_drive(tmp_path: Path) -> None:

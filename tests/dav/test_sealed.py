@@ -56,6 +56,14 @@ def whole(sealed: Sealed, ref: ContentRef, start: int = 0) -> bytes:
     return found
 
 
+def damage(home: Home) -> None:
+    """Write over the middle of the largest pack."""
+    pack = max(home.storage.packs.iterdir(), key=lambda found: found.stat().st_size)
+    with pack.open("r+b") as file:
+        file.seek(pack.stat().st_size // 2)
+        file.write(b"damage")
+
+
 def test_from_front_to_back(stored: tuple[Sealed, ContentRef, Home]) -> None:
     sealed, ref, _ = stored
     for start in (0, 1, 1234567):
@@ -98,10 +106,7 @@ def test_a_short_piece_is_damage_and_not_the_end(
 
 def test_damage_ends_the_reading_where_it_is(stored: tuple[Sealed, ContentRef, Home]) -> None:
     sealed, ref, home = stored
-    pack = max(home.storage.packs.iterdir(), key=lambda found: found.stat().st_size)
-    with pack.open("r+b") as file:
-        file.seek(pack.stat().st_size // 2)
-        file.write(b"damage")
+    damage(home)
     with pytest.raises(IntegrityError):
         whole(sealed, ref)
     reader = sealed.reader(ref)
@@ -167,10 +172,7 @@ def test_pages_that_nobody_sent_are_not_sent_later(stored: tuple[Sealed, Content
 def test_damage_after_it_was_verified_is_seen(stored: tuple[Sealed, ContentRef, Home]) -> None:
     sealed, ref, home = stored
     assert whole(sealed, ref) == DATA
-    pack = max(home.storage.packs.iterdir(), key=lambda found: found.stat().st_size)
-    with pack.open("r+b") as file:
-        file.seek(pack.stat().st_size // 2)
-        file.write(b"damage")
+    damage(home)
     with pytest.raises(IntegrityError):
         pieces(sealed, ref)
 
