@@ -223,7 +223,7 @@ class LiveFile(Inode):
             if size < self.size:
                 self.extents.cut(size, 1 << 63)
             else:
-                self.extents.put(self.size, size - self.size, at | ZEROS)
+                self.extents.put(self.size, size - self.size, (at + FRAME_SIZE) | ZEROS)
         self.size = size
         self.mtime_ns = self.ctime_ns = now
         self.stamp(at)

@@ -3,6 +3,7 @@
 import pytest
 
 from mimeifs.errors import NoAttributeError, TooLargeError
+from mimeifs.model.etags import etag_of
 from mimeifs.model.live_file import SIZE_MAX
 from mimeifs.model.node import Change
 from mimeifs.model.versions import Later
@@ -114,6 +115,16 @@ def test_a_size_and_attributes_come_at_once(local, file):
     local.run(lambda: file.set(Change(size=3, mode=0o604, mtime_ns=77)))
     stat = file.stat()
     assert (stat.size, stat.mode & 0o777, stat.mtime_ns) == (3, 0o604, 77)
+
+
+def test_a_file_that_grew_keeps_its_tag_when_it_comes_out_of_the_database(local, top, file):
+    local.run(lambda: file.resize(700))
+    expected = etag_of(file)
+    mimei = top.tree.mimei
+    local.running.settle()
+    local.crash()
+    present = local.present(mimei)
+    assert etag_of(local.run(lambda: present.child(b"f"))) == expected
 
 
 def test_truncating_to_the_same_size_is_a_modification(local, file):
