@@ -83,7 +83,7 @@ class _Lowlevel:
     def __init__(self, spin_ns: int) -> None:
         self._spin_ns = spin_ns
         self._give_way_at = 0
-        self._fd = -1
+        self.descriptor = -1
         self._closing = False
         self._detour: Detour | None = None
         self._ready: Callable[[int], list[tuple[int, int]]] = select.poll().poll
@@ -93,7 +93,7 @@ class _Lowlevel:
 
     def begin(self) -> None:
         """Forget the descriptor of the session before: the kernel gives its number again."""
-        self._fd = -1
+        self.descriptor = -1
         self._closing = False
         self._give_way_at = 0
 
@@ -103,8 +103,8 @@ class _Lowlevel:
 
     def divert(self, wishes: int) -> None:
         """Let the reply that is written next lead through :mod:`mimeifs.fuse.greeting`."""
-        if self._fd >= 0:
-            self._detour = Detour(self._fd, wishes)
+        if self.descriptor >= 0:
+            self._detour = Detour(self.descriptor, wishes)
 
     def notify_closing(self, fd: int) -> None:
         """As trio's; also reaches a task that waits for its turn in trio and not for the descriptor."""
@@ -116,7 +116,7 @@ class _Lowlevel:
         if self._detour is not None:
             detour, self._detour = self._detour, None
             detour.end()
-        if fd != self._fd:
+        if fd != self.descriptor:
             self._watch(fd)
         ready = self._ready
         now = monotonic_ns()
@@ -140,7 +140,7 @@ class _Lowlevel:
     def _watch(self, fd: int) -> None:
         poller = select.poll()
         poller.register(fd, select.POLLIN)
-        self._fd = fd
+        self.descriptor = fd
         self._ready = poller.poll
 
 
@@ -207,6 +207,12 @@ def install(pyfuse3_module: ModuleType, spin_us: int | None = None) -> None:
         return
     # pyfuse3's stub declares no such global, and that it is one is the very thing checked above.
     vars(pyfuse3_module)["trio"] = Facade(_default_spin_us() if spin_us is None else spin_us)
+
+
+def descriptor(pyfuse3_module: ModuleType) -> int:
+    """That of the session, from its first request on; -1 on plain trio."""
+    stand_in = getattr(pyfuse3_module, "trio", None)
+    return stand_in.lowlevel.descriptor if isinstance(stand_in, Facade) else -1
 
 
 def divert(pyfuse3_module: ModuleType, wishes: int) -> None:

@@ -121,6 +121,7 @@ class Mount:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._raise_read_ahead)
             nursery.start_soon(self._operations.invalidations.run)
+            nursery.start_soon(self._operations.crowd.run)
             await pyfuse3.main()
             nursery.cancel_scope.cancel()
 

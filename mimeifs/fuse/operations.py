@@ -24,6 +24,7 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, InodeT, RequestContext
 from mimeifs.errors import MimeiError, NoAttributeError, NotFoundError, TooLargeError
 from mimeifs.fuse import greeting, loop
 from mimeifs.fuse.attributes import SET_IDS, Showing, check_space, drops_setgid, without_set_ids
+from mimeifs.fuse.crowding import Crowd
 from mimeifs.fuse.errors import errno_of
 from mimeifs.fuse.invalidation import Invalidations
 from mimeifs.model import acl
@@ -132,12 +133,14 @@ class Operations(pyfuse3.Operations):
         root.lookups += 1
         live.nodes[_ROOT] = root
         self.invalidations = Invalidations()
+        self.crowd = Crowd(live, self.invalidations)
         live.invalidated = self.invalidations.entry
         live.outdated = self.invalidations.attributes
         live.unwritten = self._unwritten
 
     def init(self) -> None:
         """The kernel has greeted; the reply follows."""
+        self.invalidations.reach(loop.descriptor(pyfuse3))
         loop.divert(pyfuse3, greeting.KILLPRIV | (greeting.DONT_MASK if self.enable_acl else 0))
         self.greeted.set()
 
@@ -233,6 +236,8 @@ class Operations(pyfuse3.Operations):
         else:
             node.lookups += 1
             self._live.nodes[node.ino] = node
+            if self._live.known > self.crowd.limit:
+                self.crowd.thin()
 
     def _entry(self, node: Node, parent: Node | None = None, name: bytes = b"") -> EntryAttributes:
         """The reply that makes the kernel know a node."""

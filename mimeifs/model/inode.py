@@ -202,6 +202,14 @@ class Inode(Node):
         """See ``Node``."""
         return bool(self.nlink or self.handles)
 
+    @property
+    def may_be_dropped(self) -> bool:
+        """Whether a surface that knows it may forget it and ask anew: nobody has it open, LMDB has all of it, and it leaves
+        memory then."""
+        if not self.lookups or self.handles or self.pinned or not self.nlink or self.parent is None:
+            return False
+        return not self.link_id and self.kind is not Kind.LINK and self.ino not in self.tree.live.held
+
     def leave(self) -> bool:
         """See ``Node``."""
         if self.pinned or self.lookups or self.handles or self.ino in self.tree.live.held:

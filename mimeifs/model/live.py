@@ -393,6 +393,11 @@ class Live:
 
     # Memory
 
+    @property
+    def known(self) -> int:
+        """About how many nodes the kernel knows."""
+        return len(self.nodes) - len(self._idle)
+
     def forgotten(self, node: "Node") -> None:
         """The kernel no longer knows ``node``: keep it for a while if it is a file or directory that still exists."""
         if not node.may_stay:

@@ -8,7 +8,7 @@ Always true: a name is in ``children`` as long as its inode is in memory; the an
 numbered.
 """
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import cast
 
@@ -38,6 +38,7 @@ from mimeifs.store.database import U64, Table
 from mimeifs.store.overlay import DirRow, Totals, read_dir
 
 LINK_MAX = 65000
+_FEW = 64
 _SETGID = 0o2000
 
 
@@ -155,8 +156,11 @@ class LiveDir(Inode):
 
     def keep(self, name: bytes, inode: Inode | None) -> None:
         """Let memory know what a name stands for."""
-        if self._sorted is not None and name not in self.children:
-            insort(self._sorted, name)
+        names = self._sorted
+        if names is not None and name not in self.children:
+            at = bisect_left(names, name)
+            if at == len(names) or names[at] != name:
+                names.insert(at, name)
         self.children[name] = inode
 
     @property
@@ -177,11 +181,14 @@ class LiveDir(Inode):
         """Let memory drop a name whose inode is not pinned."""
         del self.children[name]
         self.complete = False
-        self._unsort(name)
 
-    def _unsort(self, name: bytes) -> None:
-        if self._sorted is not None:
-            del self._sorted[bisect_left(self._sorted, name)]
+    def _in_order(self) -> list[bytes]:
+        """The names in memory, sorted, and some that no longer are: taking each out of a long list takes longer than all."""
+        if self._sorted is None:
+            self._sorted = sorted(self.children)
+        elif len(self._sorted) > 2 * len(self.children) + _FEW:
+            self._sorted[:] = sorted(self.children)
+        return self._sorted
 
     def leave(self) -> bool:
         """See ``Inode``; a directory stays as long as memory has names in it."""
@@ -201,9 +208,7 @@ class LiveDir(Inode):
 
     def scan(self, after: bytes) -> Iterator[tuple[bytes, Node]]:
         """See ``Node``; memory first, then what only the layers below know. Names may come and go meanwhile."""
-        if self._sorted is None:
-            self._sorted = sorted(self.children)
-        known = self._sorted
+        known = self._in_order()
         stored = iter(()) if self.complete else self._stored(after)
         pending = next(stored, None)
         index = bisect_right(known, after)
@@ -213,6 +218,8 @@ class LiveDir(Inode):
             if index < len(known) and (pending is None or known[index] <= pending[0]):
                 after = known[index]
                 index += 1
+                if after not in self.children:
+                    continue
                 if pending is not None and pending[0] == after:
                     pending = next(stored, None)
                 inode = self.children.get(after)
@@ -252,9 +259,8 @@ class LiveDir(Inode):
     def entries(self, after: bytes = b"") -> Iterator[tuple[bytes, Inode | None, Entry]]:
         """Names in order from just behind ``after``, each with its inode where memory has it, and its entry; nothing is
         brought into memory. Names must not come or go meanwhile."""
-        if self._sorted is None:
-            self._sorted = sorted(self.children)
-        names = iter(self._sorted[bisect_right(self._sorted, after) :])
+        known = self._in_order()
+        names = (name for name in known[bisect_right(known, after) :] if name in self.children)
         stored = iter(()) if self.complete else self._stored(after)
         ours, below = next(names, None), next(stored, None)
         while ours is not None or below is not None:
@@ -352,7 +358,6 @@ class LiveDir(Inode):
             del self._removed[name]
             if self.children.get(name, self) is None:
                 del self.children[name]
-                self._unsort(name)
 
     # Making
 
