@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimeifs.clock import Randomness
-from mimeifs.errors import ForbiddenError, IntegrityError, NotFoundError
+from mimeifs.errors import ForbiddenError, IntegrityError, InvalidError, NotFoundError
 from mimeifs.model.identity import (
     KeyKind,
     SigningKey,
@@ -127,5 +127,17 @@ class Home:
 
 
 def home_from(argument: str | None) -> Home:
-    """The home named on the command line, else by ``MIMEI_HOME``, else the default."""
-    return Home(Path(argument or os.environ.get("MIMEI_HOME") or DEFAULT).expanduser().absolute())
+    """The home named on the command line, else by ``MIMEI_HOME``, else the default; raises as :func:`typed_path`."""
+    return Home(typed_path(argument or os.environ.get("MIMEI_HOME") or DEFAULT))
+
+
+def typed_path(argument: str) -> Path:
+    """A path as a person wrote it, made absolute; raises ``InvalidError``, ``NotFoundError``."""
+    if not argument:
+        raise InvalidError("an empty path; name a file or directory")
+    try:
+        return Path(argument).expanduser().absolute()
+    except RuntimeError:
+        raise InvalidError(f"no home directory is known for {argument!r}; write the path in full") from None
+    except FileNotFoundError:
+        raise NotFoundError("the directory you are in is gone: go to another, or write the path in full") from None

@@ -40,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return table.EXIT_USAGE
     if parsed.home == "":
         return _tell(UsageError("--home names no directory; leave it out for the default"), parsed)
-    home = home_from(parsed.home)
+    try:
+        home = home_from(parsed.home)
+    except MimeiError as error:
+        return _tell(error, parsed)
     output: Output = Json() if parsed.json else text_output(dict(os.environ))
     try:
         code = COMMANDS[parsed.command].run(Context(home, output), parsed)

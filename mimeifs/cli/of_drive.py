@@ -9,7 +9,7 @@ import msgspec
 from mimeifs.cli.command import Arguments, Command, Context, declare_everywhere, text
 from mimeifs.cli.show import Column, clean, time
 from mimeifs.errors import InvalidError
-from mimeifs.home import Home
+from mimeifs.home import Home, typed_path
 
 if TYPE_CHECKING:
     from mimeifs.dav.listening import DriveOptions
@@ -75,7 +75,7 @@ def drive_options(home: Home, arguments: Arguments) -> "DriveOptions | None":
 def _certificate(path: str) -> Path:
     from mimeifs.dav.certificates import given  # Which loads much.
 
-    return given(Path(path).expanduser().absolute())
+    return given(typed_path(path))
 
 
 def _declare_password(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,58 @@
+"""Paths as people write them, and places that are none to mount on."""
+
+from pathlib import Path
+
+import pytest
+
+from mimeifs.cli import mounts
+from mimeifs.errors import InvalidError
+from tests.cli.conftest import Run
+
+
+def test_a_place_is_found_through_links(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (tmp_path / "mount").symlink_to("disk/mount")
+    (tmp_path / "disk" / "mount").symlink_to(tmp_path / "disk" / "deep" / ".." / "there")
+    assert mounts.place(str(tmp_path / "mount")) == tmp_path / "disk" / "there"
+
+
+def test_links_that_lead_round_are_no_place(tmp_path: Path) -> None:
+    (tmp_path / "mount").symlink_to("mount")
+    with pytest.raises(InvalidError, match="too many symbolic links"):
+        mounts.place(str(tmp_path / "mount"))
+
+
+@pytest.mark.parametrize("command", [("mount",), ("serve", "--mount")])
+@pytest.mark.parametrize("place", ["/", "{tmp}", "{tmp}/home", "{tmp}/home/../home", "{tmp}/link", "{tmp}/home/store/packs"])
+def test_nothing_is_mounted_over_what_the_node_works_with(
+    run: Run, tmp_path: Path, command: tuple[str, ...], place: str
+) -> None:
+    run("init")
+    (tmp_path / "link").symlink_to("home")
+    done = run(*command, place.format(tmp=tmp_path))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "choose another directory" in done.err
+
+
+def test_a_refused_mount_makes_no_home(run: Run, tmp_path: Path) -> None:
+    assert run("mount", str(tmp_path)).code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [("--home", "~nobody-of-that-name", "ls"), ("umount", "~nobody-of-that-name/x"), ("serve", "--mount", "")]
+)
+def test_a_path_that_means_nothing_is_a_usage_error(run: Run, words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("words", [("--home", "here", "ls"), ("mount", "here")])
+def test_a_relative_path_where_the_directory_is_gone_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = run(*words)
+    assert (done.code, "the directory you are in is gone" in done.err) == (3, True)
