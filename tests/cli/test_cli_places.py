@@ -1,5 +1,8 @@
-"""Paths as people write them, and places that are none to mount on."""
+"""What a command is given by its surroundings: paths as people write them, and standard streams."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,8 @@ import pytest
 from mimeifs.cli import mounts
 from mimeifs.errors import InvalidError
 from tests.cli.conftest import Run
+
+MIMEI = (sys.executable, "-m", "mimeifs")
 
 
 def test_a_place_is_found_through_links(tmp_path: Path) -> None:
@@ -56,3 +61,29 @@ def test_a_relative_path_where_the_directory_is_gone_says_so(
     (tmp_path / "gone").rmdir()
     done = run(*words)
     assert (done.code, "the directory you are in is gone" in done.err) == (3, True)
+
+
+STREAMS = """
+import os, sys
+for number in (0, 1, 2):
+    os.close(number)
+sys.stdout = sys.stderr = None  # as the interpreter has them that was started so
+from mimeifs.cli import main
+code = main(sys.argv[2:])
+with open(sys.argv[1], "w") as said:
+    print(code, *(os.readlink(f"/proc/self/fd/{number}") for number in (0, 1, 2)), file=said)
+"""
+
+
+@pytest.mark.parametrize(("words", "code"), [(("version",), 0), (("nothing",), 2)])
+def test_no_file_of_the_store_takes_the_place_of_a_closed_stream(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+    subprocess.run([sys.executable, "-c", STREAMS, str(tmp_path / "said"), *words], check=True, timeout=60)
+    assert (tmp_path / "said").read_text().split() == [str(code), os.devnull, os.devnull, os.devnull]
+
+
+@pytest.mark.parametrize("words", [("ls",), ("nothing",), ("ls", "--json")])
+def test_an_error_that_cannot_be_written_has_its_exit_code_all_the_same(tmp_path: Path, words: tuple[str, ...]) -> None:
+    known = subprocess.run([*MIMEI, "--home", str(tmp_path), *words], capture_output=True, check=False, timeout=60)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*MIMEI, "--home", str(tmp_path), *words], stderr=full, check=False, timeout=60)
+    assert (done.returncode, known.returncode > 1) == (known.returncode, True)
