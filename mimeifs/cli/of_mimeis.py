@@ -73,7 +73,9 @@ def _declare_ls(parser: argparse.ArgumentParser) -> None:
 
 def _ls(context: Context, arguments: Arguments) -> int:
     columns: list[Column[MimeiLine]] = [
-        Column("NAME", lambda line: show.name(line.name) + ("" if line.view else "  (unlinked)"), "<", lambda _: Colour.BOLD),
+        Column(
+            "NAME", lambda line: show.name(line.name) + ("" if line.view else "  (not in the root)"), "<", lambda _: Colour.BOLD
+        ),
         Column("KIND", lambda line: line.kind),
         Column("VIEW", lambda line: line.view or "-"),
         Column(
@@ -85,16 +87,16 @@ def _ls(context: Context, arguments: Arguments) -> int:
     ]
     if arguments.all:
         columns.append(Column("ID", lambda line: line.mimei, colour=lambda _: Colour.DIM))
-    unlinked: list[MimeiLine] = []
+    elsewhere: list[MimeiLine] = []
 
     def pages() -> Iterator[tuple[MimeiLine, ...]]:
         for page in _pages(context, arguments):
-            unlinked.extend([line for line in page if not line.view][: 1 - len(unlinked)])
+            elsewhere.extend([line for line in page if not line.view][: 1 - len(elsewhere)])
             yield page
 
     context.output.many("mimeis", pages(), columns, "no MiMei yet; `mimei create NAME` makes one")
-    if arguments.all and unlinked:
-        context.output.note("`mimei link ID NAME` links one again that is unlinked")
+    if arguments.all and elsewhere:
+        context.output.note("`mimei link ID NAME` links one in the root that is not there")
     return 0
 
 

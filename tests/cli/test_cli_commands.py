@@ -242,7 +242,7 @@ def test_fork_split_ref_and_rm(run: Run, home: Home) -> None:
     assert run("rm", "copy").code == 0
     assert run("log", "copy").code == 3
     listed = run("ls", "--all")
-    assert ("copy  (unlinked)" in listed.out, "mimei link" in listed.err) == (True, True)
+    assert ("copy  (not in the root)" in listed.out, "mimei link" in listed.err) == (True, True)
     assert run("rm", "drafts/book").code == 0
     assert run("log", "drafts/book").code == 3
 
