@@ -73,6 +73,13 @@ def test_commands_go_to_the_node(run: Run, served: Home) -> None:
     assert "drafts" in run("ls").out
 
 
+@pytest.mark.parametrize("act", ["add", "rm"])
+def test_a_count_that_no_message_can_hold_is_a_mistake(run: Run, served: Home, act: str) -> None:
+    run("create", "drafts")
+    done = run("ref", act, "drafts", "drafts", "--count", str(10**20))
+    assert (done.code, done.err) == (2, "mimei ref: a number that is asked for has more than 64 bits\n")
+
+
 def test_reading_is_done_beside_the_node(run: Run, served: Home) -> None:
     run("create", "drafts")
     run("backup", "drafts")
