@@ -90,9 +90,7 @@ class Home:
     def check(self) -> None:
         """Raise unless this is a home of this user, which nobody else can change, with a store and its key in it, and no key
         that others have access to."""
-        check_owner(self.root)
-        if self.root.stat().st_mode & 0o022:
-            raise ForbiddenError(f"others can write to the home {self.root}: run: chmod go-w {self.root}")
+        self.check_place()
         if not self.begun:
             raise NotFoundError(f"no store in {self.root}; `mimei init` makes one")
         if not self.device_key.exists():
@@ -107,6 +105,12 @@ class Home:
         check_key_file(self.device_key)
         if self.user_key.exists():  # It may be kept elsewhere: daily work does not need it.
             check_key_file(self.user_key)
+
+    def check_place(self) -> None:
+        """Raise unless the directory is there, this user's, and nobody else can change it."""
+        check_owner(self.root)
+        if self.root.stat().st_mode & 0o022:
+            raise ForbiddenError(f"others can write to the home {self.root}: run: chmod go-w {self.root}")
 
     def device(self) -> SigningKey:
         """The device's key."""

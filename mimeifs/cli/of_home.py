@@ -83,13 +83,12 @@ def make_home(home: Home, passphrase: bytes | None) -> InitReply:
     from mimeifs.engine import create_home
     from mimeifs.ids import show_mimei
     from mimeifs.model.node import Who
-    from mimeifs.store.storage import check_owner
 
     if home.root.exists():
-        check_owner(home.root)
+        home.check_place()
     if home.begun:
         home.check()  # A key that is missing is worth more to be told than that the store is there.
-    if home.user_key.exists():
+    elif home.user_key.exists():
         home.user(passphrase)  # Before anything is made: the passphrase may be wrong.
     root = create_home(home, SystemClock(), SystemRandomness(), passphrase, Who(os.geteuid(), os.getegid()))
     keys = _keys(home)
