@@ -63,6 +63,18 @@ def test_a_relative_path_where_the_directory_is_gone_says_so(
     assert (done.code, "the directory you are in is gone" in done.err) == (3, True)
 
 
+def test_a_home_whose_parts_are_no_directories_is_a_mistake_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "home" / "keys").touch()
+    done = run("init")
+    assert (done.code, done.err) == (4, f"mimei init: {tmp_path}/home/keys: File exists\n")
+
+
+def test_a_home_behind_links_that_lead_round_is_a_mistake_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "home").symlink_to("home")
+    assert run("ls").code == 2
+
+
 STREAMS = """
 import os, sys
 for number in (0, 1, 2):
