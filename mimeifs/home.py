@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimeifs.clock import Randomness
-from mimeifs.errors import ForbiddenError, IntegrityError, NotFoundError
+from mimeifs.errors import ForbiddenError, IntegrityError, InvalidError, NotFoundError
 from mimeifs.model.identity import (
     KeyKind,
     SigningKey,
@@ -90,9 +90,7 @@ class Home:
     def check(self) -> None:
         """Raise unless this is a home of this user, which nobody else can change, with a store and its key in it, and no key
         that others have access to."""
-        check_owner(self.root)
-        if self.root.stat().st_mode & 0o022:
-            raise ForbiddenError(f"others can write to the home {self.root}: run: chmod go-w {self.root}")
+        self.check_place()
         if not self.begun:
             raise NotFoundError(f"no store in {self.root}; `mimei init` makes one")
         if not self.device_key.exists():
@@ -107,6 +105,12 @@ class Home:
         check_key_file(self.device_key)
         if self.user_key.exists():  # It may be kept elsewhere: daily work does not need it.
             check_key_file(self.user_key)
+
+    def check_place(self) -> None:
+        """Raise unless the directory is there, this user's, and nobody else can change it."""
+        check_owner(self.root)
+        if self.root.stat().st_mode & 0o022:
+            raise ForbiddenError(f"others can write to the home {self.root}: run: chmod go-w {self.root}")
 
     def device(self) -> SigningKey:
         """The device's key."""
@@ -127,5 +131,17 @@ class Home:
 
 
 def home_from(argument: str | None) -> Home:
-    """The home named on the command line, else by ``MIMEI_HOME``, else the default."""
-    return Home(Path(argument or os.environ.get("MIMEI_HOME") or DEFAULT).expanduser().absolute())
+    """The home named on the command line, else by ``MIMEI_HOME``, else the default; raises as :func:`typed_path`."""
+    return Home(typed_path(argument or os.environ.get("MIMEI_HOME") or DEFAULT))
+
+
+def typed_path(argument: str) -> Path:
+    """A path as a person wrote it, made absolute; raises ``InvalidError``, ``NotFoundError``."""
+    if not argument:
+        raise InvalidError("an empty path; name a file or directory")
+    try:
+        return Path(argument).expanduser().absolute()
+    except RuntimeError:
+        raise InvalidError(f"no home directory is known for {argument!r}; write the path in full") from None
+    except FileNotFoundError:
+        raise NotFoundError("the directory you are in is gone: go to another, or write the path in full") from None

@@ -55,7 +55,10 @@ class Client:
 
     def post(self, request: Request[R]) -> None:
         """Send a request; its reply is to be heard later, in turn."""
-        payload = encode(request)
+        try:
+            payload = encode(request)
+        except OverflowError:
+            raise TooLargeError("a number that is asked for has more than 64 bits") from None
         if len(payload) > MAX_REQUEST:
             raise TooLargeError(f"a request of {len(payload)} bytes is over the limit of {MAX_REQUEST}")
         try:

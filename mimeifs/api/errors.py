@@ -66,6 +66,9 @@ _FOR_ERRNO: dict[int, type[MimeiError]] = {
     errno.ENOTDIR: errors.NotADirError,
     errno.EISDIR: errors.IsADirError,
     errno.ENAMETOOLONG: errors.NameTooLongError,
+    errno.EEXIST: errors.ExistsError,
+    errno.ELOOP: errors.InvalidError,
+    errno.ENOTCONN: errors.NotFoundError,  # It is in a mount whose process is gone.
     errno.EACCES: errors.ForbiddenError,
     errno.EPERM: errors.ForbiddenError,
     errno.EROFS: errors.ForbiddenError,

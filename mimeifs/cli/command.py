@@ -62,11 +62,18 @@ class Command:
     declare: Callable[[argparse.ArgumentParser], None]
     run: Run
 
-    @property
-    def epilog(self) -> str:
-        """The examples, aligned."""
-        width = max(len(line) for line, _ in self.examples)
-        return "examples:\n" + "\n".join(f"  {line:{width}}  {what}" for line, what in self.examples)
+    def epilog(self, program: str) -> str:
+        """The examples that begin with ``program``, aligned."""
+        examples = [(line, what) for line, what in self.examples if f"{line} ".startswith(f"{program} ")]
+        width = max(len(line) for line, _ in examples)
+        return "examples:\n" + "\n".join(f"  {line:{width}}  {what}" for line, what in examples)
+
+
+def declare_act(acts: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    """The parser of one of the things that a command does."""
+    act: argparse.ArgumentParser = acts.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    declare_everywhere(act)
+    return act
 
 
 def declare_everywhere(parser: argparse.ArgumentParser) -> None:

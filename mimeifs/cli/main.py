@@ -10,6 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mimeifs.api import errors as table
@@ -25,6 +26,7 @@ EXIT_PIPE = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command; the exit code."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -40,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return table.EXIT_USAGE
     if parsed.home == "":
         return _tell(UsageError("--home names no directory; leave it out for the default"), parsed)
-    home = home_from(parsed.home)
+    try:
+        home = home_from(parsed.home)
+    except MimeiError as error:
+        return _tell(error, parsed)
     output: Output = Json() if parsed.json else text_output(dict(os.environ))
     try:
         code = COMMANDS[parsed.command].run(Context(home, output), parsed)
@@ -49,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MimeiError as error:
         return _tell(error, parsed)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _complain("interrupted")
         return table.EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has had enough; the interpreter must not try to flush into the void at its end.
@@ -62,6 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _unforeseen(home, parsed)
 
 
+def _open_standard_streams() -> None:
+    """Have what is closed lead nowhere: a file of the store would get its number, and every line that is written to it."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(opened)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  # for as long as the process lives, as the one it replaces
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
 def _tell(error: MimeiError, parsed: Arguments) -> int:
     """One line about an error; its exit code."""
     row = table.row_of(error)
@@ -71,7 +87,13 @@ def _tell(error: MimeiError, parsed: Arguments) -> int:
 
 def _say(row: table.Row, message: str, parsed: Arguments) -> None:
     program = f"mimei {parsed.command}" if parsed.command else "mimei"
-    print(_as_json(row, message) if parsed.json else f"{program}: {clean(message)}", file=sys.stderr)
+    _complain(_as_json(row, message) if parsed.json else f"{program}: {clean(message)}")
+
+
+def _complain(line: str) -> None:
+    """A line on standard error; where that takes none, the exit code says it all the same."""
+    with suppress(OSError):
+        print(line, file=sys.stderr)
 
 
 def _as_json(row: table.Row, message: str) -> str:
@@ -82,9 +104,9 @@ def _tell_usage(error: MisusedError, arguments: Sequence[str]) -> int:
     """What is wrong with a command line, of which no more is known than its words; the exit code."""
     row = table.row_of(error)
     if "--json" in arguments:
-        print(_as_json(row, f"{error.program}: {error}"), file=sys.stderr)
+        _complain(_as_json(row, f"{error.program}: {error}"))
     else:
-        print(f"{error.usage}{error.program}: {clean(str(error))}", file=sys.stderr)
+        _complain(f"{error.usage}{error.program}: {clean(str(error))}")
     return row.exit_code
 
 

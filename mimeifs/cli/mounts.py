@@ -8,12 +8,15 @@ import os
 import subprocess
 from pathlib import Path
 
-from mimeifs.errors import ConflictError, NotFoundError
+from mimeifs.errors import ConflictError, InvalidError, NotFoundError
+from mimeifs.home import typed_path
 
 TABLE = Path("/proc/self/mountinfo")
 KIND = b"fuse.mimei"
 _STALE = "Transport endpoint is not connected"
 _SECONDS = 10
+_LINKS = 40
+"""How many links in a row the kernel follows, too: path_resolution(7)."""
 
 
 def mimei_mounts(table: bytes) -> list[Path]:
@@ -43,9 +46,16 @@ def _unescaped(path: bytes) -> bytes:
 
 
 def place(argument: str) -> Path:
-    """A path as the kernel lists it, without looking at its last part."""
-    path = Path(os.path.abspath(Path(argument).expanduser()))
-    return Path(os.path.realpath(path.parent)) / path.name if path.name else path
+    """A path as the kernel lists it: links are followed, and a mount at its end is not asked for anything, since readlink(2)
+    of what is no link is answered by the kernel. Raises ``InvalidError``, ``NotFoundError``."""
+    path = Path(os.path.normpath(typed_path(argument)))
+    for _ in range(_LINKS):
+        path = Path(os.path.normpath(os.path.join(os.path.realpath(path.parent), path.name)))
+        try:
+            path = path.parent / os.readlink(path)
+        except OSError:
+            return path
+    raise InvalidError(f"too many symbolic links at {argument}")
 
 
 def find(argument: str, mounts: list[Path]) -> Path:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mimeifs.cli.command import Arguments, Command, Context, declare_everywhere, text
+from mimeifs.cli.command import Arguments, Command, Context, declare_act, text
 from mimeifs.cli.show import Column, clean, time
 from mimeifs.errors import InvalidError
-from mimeifs.home import Home
+from mimeifs.home import Home, typed_path
 
 if TYPE_CHECKING:
     from mimeifs.dav.listening import DriveOptions
@@ -75,19 +75,17 @@ def drive_options(home: Home, arguments: Arguments) -> "DriveOptions | None":
 def _certificate(path: str) -> Path:
     from mimeifs.dav.certificates import given  # Which loads much.
 
-    return given(Path(path).expanduser().absolute())
+    return given(typed_path(path))
 
 
 def _declare_password(parser: argparse.ArgumentParser) -> None:
     acts = parser.add_subparsers(dest="act", metavar="ACT", required=True)
-    add = acts.add_parser("add", help="make an app password for a user's device, and show it once")
-    declare_everywhere(add)
+    add = declare_act(acts, "add", "make an app password for a user's device, and show it once")
     add.add_argument("user", metavar="USER", type=text)
     add.add_argument("label", metavar="LABEL", nargs="?", default="", type=text, help="which device or program it is for")
     add.add_argument("--read-only", action="store_true", help="it lets look, and change nothing")
-    declare_everywhere(acts.add_parser("ls", help="list them"))
-    remove = acts.add_parser("rm", help="take one away; it is refused from then on")
-    declare_everywhere(remove)
+    declare_act(acts, "ls", "list them")
+    remove = declare_act(acts, "rm", "take one away; it is refused from then on")
     remove.add_argument("name", metavar="NAME", type=text, help="its first five letters, as `ls` shows them")
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from mimeifs import __version__
 from mimeifs.cli import passphrases
-from mimeifs.cli.command import Arguments, Command, Context, declare_everywhere
+from mimeifs.cli.command import Arguments, Command, Context, declare_act
 from mimeifs.cli.show import Paint, clean
 from mimeifs.errors import InvalidError
 from mimeifs.home import Home
@@ -83,13 +83,12 @@ def make_home(home: Home, passphrase: bytes | None) -> InitReply:
     from mimeifs.engine import create_home
     from mimeifs.ids import show_mimei
     from mimeifs.model.node import Who
-    from mimeifs.store.storage import check_owner
 
     if home.root.exists():
-        check_owner(home.root)
+        home.check_place()
     if home.begun:
         home.check()  # A key that is missing is worth more to be told than that the store is there.
-    if home.user_key.exists():
+    elif home.user_key.exists():
         home.user(passphrase)  # Before anything is made: the passphrase may be wrong.
     root = create_home(home, SystemClock(), SystemRandomness(), passphrase, Who(os.geteuid(), os.getegid()))
     keys = _keys(home)
@@ -101,9 +100,8 @@ def make_home(home: Home, passphrase: bytes | None) -> InitReply:
 
 def _declare_key(parser: argparse.ArgumentParser) -> None:
     acts = parser.add_subparsers(dest="act", metavar="ACT", required=True)
-    declare_everywhere(acts.add_parser("show", help="the keys of this home, and whether the user's key is sealed"))
-    change = acts.add_parser("passphrase", help="change, set or remove the passphrase of the user's key")
-    declare_everywhere(change)
+    declare_act(acts, "show", "the keys of this home, and whether the user's key is sealed")
+    change = declare_act(acts, "passphrase", "change, set or remove the passphrase of the user's key")
     declare_passphrase(change)
     change.add_argument("--new-passphrase-file", metavar="FILE", help="take the new passphrase from the first line of FILE")
     change.add_argument("--remove", action="store_true", help="leave the key without a passphrase")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from mimeifs.api import requests
 from mimeifs.api.requests import Created, MimeiFacts, MimeiLine, RefLine
 from mimeifs.cli import of_store, show
-from mimeifs.cli.command import Arguments, Command, Context, declare_everywhere, raw, text
+from mimeifs.cli.command import Arguments, Command, Context, declare_act, raw, text
 from mimeifs.cli.of_versions import sentence
 from mimeifs.cli.show import Colour, Column, Paint
 from mimeifs.errors import InvalidError
@@ -73,7 +73,9 @@ def _declare_ls(parser: argparse.ArgumentParser) -> None:
 
 def _ls(context: Context, arguments: Arguments) -> int:
     columns: list[Column[MimeiLine]] = [
-        Column("NAME", lambda line: show.name(line.name) + ("" if line.view else "  (unlinked)"), "<", lambda _: Colour.BOLD),
+        Column(
+            "NAME", lambda line: show.name(line.name) + ("" if line.view else "  (not in the root)"), "<", lambda _: Colour.BOLD
+        ),
         Column("KIND", lambda line: line.kind),
         Column("VIEW", lambda line: line.view or "-"),
         Column(
@@ -85,16 +87,16 @@ def _ls(context: Context, arguments: Arguments) -> int:
     ]
     if arguments.all:
         columns.append(Column("ID", lambda line: line.mimei, colour=lambda _: Colour.DIM))
-    unlinked: list[MimeiLine] = []
+    elsewhere: list[MimeiLine] = []
 
     def pages() -> Iterator[tuple[MimeiLine, ...]]:
         for page in _pages(context, arguments):
-            unlinked.extend([line for line in page if not line.view][: 1 - len(unlinked)])
+            elsewhere.extend([line for line in page if not line.view][: 1 - len(elsewhere)])
             yield page
 
     context.output.many("mimeis", pages(), columns, "no MiMei yet; `mimei create NAME` makes one")
-    if arguments.all and unlinked:
-        context.output.note("`mimei link ID NAME` links one again that is unlinked")
+    if arguments.all and elsewhere:
+        context.output.note("`mimei link ID NAME` links one in the root that is not there")
     return 0
 
 
@@ -183,14 +185,12 @@ def _link(context: Context, arguments: Arguments) -> int:
 def _declare_ref(parser: argparse.ArgumentParser) -> None:
     acts = parser.add_subparsers(dest="act", metavar="ACT", required=True)
     for act, summary in (("add", "refer to a MiMei once more"), ("rm", "refer to it once less")):
-        one = acts.add_parser(act, help=summary)
-        declare_everywhere(one)
+        one = declare_act(acts, act, summary)
         one.add_argument("holder", metavar="HOLDER", help="the MiMei that refers")
         one.add_argument("target", metavar="TARGET", help="the MiMei referred to")
         one.add_argument("version", metavar="VERSION", nargs="?", default="", help="one version of it (default: the newest)")
         one.add_argument("--count", metavar="N", type=int, default=1, help="how many times (default: 1)")
-    listing = acts.add_parser("ls", help="who refers to a MiMei")
-    declare_everywhere(listing)
+    listing = declare_act(acts, "ls", "who refers to a MiMei")
     listing.add_argument("name", metavar="NAME", help="the MiMei referred to")
 
 

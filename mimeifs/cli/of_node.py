@@ -22,8 +22,8 @@ from mimeifs.cli.command import Arguments, Command, Context
 from mimeifs.cli.of_drive import declare_drive, drive_options
 from mimeifs.cli.of_home import declare_passphrase, make_home
 from mimeifs.cli.show import Paint, clean
-from mimeifs.errors import ConflictError, LockedError, NotADirError, NotFoundError
-from mimeifs.home import DEFAULT, Home
+from mimeifs.errors import ConflictError, InvalidError, LockedError, NotADirError, NotFoundError
+from mimeifs.home import DEFAULT, Home, typed_path
 
 if TYPE_CHECKING:
     from mimeifs.node import ServeOptions
@@ -65,6 +65,7 @@ def _options(context: Context, arguments: Arguments, ready: Callable[[], None]) 
 
     how = parse_options(",".join(arguments.options), allow_other=arguments.allow_other)
     home, where = context.home, mounts.place(arguments.mount)
+    _check_apart(home, where)
     if home.begun:
         home.check()
         running = connect(home.socket)
@@ -76,6 +77,16 @@ def _options(context: Context, arguments: Arguments, ready: Callable[[], None]) 
         make_home(home, passphrases.given(arguments.passphrase_file))
         context.output.note(f"made a home in {home.root}")
     return ServeOptions(home, where, how, ready, drive_options(home, arguments))
+
+
+def _check_apart(home: Home, where: Path) -> None:
+    """The mount must hide nothing that the node works with: it would ask itself for its own store, and wait for ever."""
+    root = Path(os.path.realpath(home.root))
+    if root.is_relative_to(where):
+        raise InvalidError(f"a mount on {where} would hide the home {root} that it shows; choose another directory")
+    for part in (home.storage.root, home.user_key.parent):
+        if where.is_relative_to(root / part.name):
+            raise InvalidError(f"{where} is where the home {root} keeps its own; choose another directory")
 
 
 def _make_place(context: Context, where: Path) -> None:
@@ -121,7 +132,7 @@ def _serve(context: Context, arguments: Arguments) -> int:
 def _hints(home: Home, where: Path) -> Iterator[str]:
     """What to try next."""
     mimei = _program()
-    if home.root != Path(DEFAULT).expanduser().absolute():
+    if home.root != typed_path(DEFAULT):
         mimei += f" --home {shlex.quote(str(home.root))}"
     steps = (
         (f"cd {shlex.quote(str(where))}", ""),

@@ -20,6 +20,7 @@ from mimeifs.cli.show import Colour, Column, Paint, Table, clean, coloured, iso,
 T = TypeVar("T", bound=msgspec.Struct)
 Lines = Callable[[Paint], Iterable[str]]
 _IN_MEMORY = 4 << 20
+_LAID_OUT = 50
 
 
 class Output(Protocol):
@@ -52,7 +53,7 @@ class Text:
     def many(self, field: str, pages: Iterable[Sequence[T]], columns: Sequence[Column[T]], empty: str) -> None:
         """See ``Output``."""
         table, any_row = Table(columns, self._paint), False
-        for page in pages:
+        for page in _begun(iter(pages)):
             any_row = any_row or bool(page)
             for line in table.lines(page):
                 print(line)
@@ -62,6 +63,17 @@ class Text:
     def note(self, text: str) -> None:
         """See ``Output``."""
         print(clean(text), file=sys.stderr)
+
+
+def _begun(pages: Iterator[Sequence[T]]) -> Iterator[Sequence[T]]:
+    """The pages, of which the first has the rows that the widths of a table are taken from, however few come at once."""
+    first: list[T] = []
+    for page in pages:
+        first += page
+        if len(first) >= _LAID_OUT:
+            break
+    yield first
+    yield from pages
 
 
 class Json:

@@ -80,6 +80,13 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown
 
+    def format_help(self) -> str:
+        """As the standard library's; what a command does with an act has those of its examples that begin so."""
+        if not self.epilog:
+            self.formatter_class = argparse.RawDescriptionHelpFormatter
+            self.epilog = COMMANDS[self.prog.split()[1]].epilog(self.prog)
+        return super().format_help()
+
 
 def make_parser() -> Parser:
     """The parser for all of it; ``command`` is None where none was given."""
@@ -98,7 +105,7 @@ def make_parser() -> Parser:
         made = commands.add_parser(
             command.name,
             description=command.about,
-            epilog=command.epilog,
+            epilog=command.epilog(parser.prog),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         declare_everywhere(made)

@@ -4,9 +4,9 @@ every user of the machine can read."""
 import getpass
 import os
 import sys
-from pathlib import Path
 
 from mimeifs.errors import InvalidError, WrongPassphraseError
+from mimeifs.home import typed_path
 
 VARIABLE = "MIMEI_PASSPHRASE"
 NEW_VARIABLE = "MIMEI_NEW_PASSPHRASE"
@@ -15,7 +15,7 @@ NEW_VARIABLE = "MIMEI_NEW_PASSPHRASE"
 def given(file: str | None, variable: str = VARIABLE) -> bytes | None:
     """The passphrase from a file (its first line) or the environment, None when neither is there."""
     if file is not None:
-        lines = Path(file).expanduser().read_bytes().splitlines()
+        lines = typed_path(file).read_bytes().splitlines()
         if not lines or not lines[0]:
             raise InvalidError(f"there is no passphrase in the first line of {file}")
         return lines[0]

@@ -11,9 +11,12 @@ from pathlib import Path
 import msgspec
 
 from mimeifs.clock import Randomness
-from mimeifs.errors import ExistsError, ForbiddenError, IntegrityError, InvalidError, NotFoundError
+from mimeifs.errors import ExistsError, ForbiddenError, IntegrityError, InvalidError, NotFoundError, UnknownFormatError
 from mimeifs.model.identity import SealCost, password_fits, password_hash
 from mimeifs.store import disk
+
+FORMAT = 1
+"""The number of the file's format: ``docs/format/passwords.md``."""
 
 COST = SealCost(passes=2, memory_kib=19 << 10)
 """What OWASP asks for at least; passwords drawn here have a hundred bits, so that none is guessed at any cost."""
@@ -31,6 +34,10 @@ class Account(msgspec.Struct, frozen=True):
     kept: str
     made_ns: int
     read_only: bool = False
+
+
+class _Head(msgspec.Struct, frozen=True):
+    format: int
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -53,17 +60,21 @@ class Accounts:
         return found.st_mtime_ns, found.st_ino
 
     def all(self) -> tuple[Account, ...]:
-        """Everybody; raises ``ForbiddenError`` where others have access to the file, ``IntegrityError``."""
+        """Everybody; raises ``ForbiddenError`` where others have access to the file, ``IntegrityError``,
+        ``UnknownFormatError``."""
         try:
             with open(self._path, "rb") as file:
                 if os.fstat(file.fileno()).st_mode & 0o077:
                     raise ForbiddenError(f"others have access to the passwords in {self._path}: run: chmod 600 {self._path}")
-                found = msgspec.json.decode(file.read(), type=_File)
+                data = file.read()
+            number = msgspec.json.decode(data, type=_Head).format
+            if number != FORMAT:
+                raise UnknownFormatError(f"{self._path} has format {number}, this program knows {FORMAT}")
+            return msgspec.json.decode(data, type=_File).accounts
         except FileNotFoundError:
             return ()
         except msgspec.DecodeError as error:
             raise IntegrityError(f"{self._path} is damaged: {error}; remove it and make new passwords") from error
-        return found.accounts
 
     def add(self, user: str, label: str, randomness: Randomness, now_ns: int, *, read_only: bool) -> tuple[Account, str]:
         """Draw a password for a user's device; the account, and the password, which nobody can show again."""
@@ -103,7 +114,7 @@ class Accounts:
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(_File(1, everybody)), indent=1) + b"\n")
+            file.write(msgspec.json.format(msgspec.json.encode(_File(FORMAT, everybody)), indent=1) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, self._path)

@@ -178,10 +178,12 @@ class Transplant:
     def _directory(self, mimei: MimeiId, names: list[bytes]) -> LiveDir:
         """The parent of the directory that ``names`` lead to."""
         parent, depth = _deepest(self._mimeis.tree(mimei).root, names[:-1])
-        if depth < len(names) - 1:
-            raise NotFoundError("no such directory")
-        if not isinstance(parent.child(names[-1]), LiveDir):
-            raise NotADirError("only a directory can be split off")
+        found = live_moves.existing(parent, names[-1]) if depth == len(names) - 1 else None
+        where = b"/".join(names).decode(errors="replace")
+        if found is None:
+            raise NotFoundError(f"there is no {where} in it now")
+        if not isinstance(found, LiveDir):
+            raise NotADirError(f"{where} is no directory, and only a directory can be split off")
         return parent
 
     def _split(self, mimei: MimeiId, names: list[bytes], name: str) -> MimeiId:

@@ -35,6 +35,21 @@ def test_init_makes_a_home_once(run: Run, home: Home) -> None:
     assert "there is a store in" in again.err
 
 
+def test_a_home_that_is_there_needs_no_passphrase_to_say_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(passphrases.VARIABLE, "right")
+    assert run("init").code == 0
+    monkeypatch.delenv(passphrases.VARIABLE)
+    assert run("init").code == 4
+
+
+def test_no_keys_are_made_where_others_can_write(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(0o777)
+    done = run("init")
+    assert (done.code, "chmod go-w" in done.err) == (5, True)
+    assert list((tmp_path / "home").iterdir()) == []
+
+
 def test_without_a_home_the_way_out_is_named(run: Run) -> None:
     done = run("ls")
     assert (done.code, done.err.count("\n")) == (3, 1)
@@ -242,7 +257,7 @@ def test_fork_split_ref_and_rm(run: Run, home: Home) -> None:
     assert run("rm", "copy").code == 0
     assert run("log", "copy").code == 3
     listed = run("ls", "--all")
-    assert ("copy  (unlinked)" in listed.out, "mimei link" in listed.err) == (True, True)
+    assert ("copy  (not in the root)" in listed.out, "mimei link" in listed.err) == (True, True)
     assert run("rm", "drafts/book").code == 0
     assert run("log", "drafts/book").code == 3
 

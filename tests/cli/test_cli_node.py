@@ -73,6 +73,13 @@ def test_commands_go_to_the_node(run: Run, served: Home) -> None:
     assert "drafts" in run("ls").out
 
 
+@pytest.mark.parametrize("act", ["add", "rm"])
+def test_a_count_that_no_message_can_hold_is_a_mistake(run: Run, served: Home, act: str) -> None:
+    run("create", "drafts")
+    done = run("ref", act, "drafts", "drafts", "--count", str(10**20))
+    assert (done.code, done.err) == (2, "mimei ref: a number that is asked for has more than 64 bits\n")
+
+
 def test_reading_is_done_beside_the_node(run: Run, served: Home) -> None:
     run("create", "drafts")
     run("backup", "drafts")
@@ -181,11 +188,15 @@ def test_a_mount_is_named_by_path_or_last_part() -> None:
         mounts.find("/srv/other", listed)
 
 
-def test_a_place_is_found_without_looking_at_it(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
+def test_a_place_is_found_without_looking_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real" / "mount").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real")
-    (tmp_path / "real" / "mount").symlink_to("/nowhere")
+    looked_at: list[str] = []
+    for name, look in (("stat", os.stat), ("lstat", os.lstat)):
+        monkeypatch.setattr(os, name, lambda path, look=look, **how: (looked_at.append(os.fspath(path)), look(path, **how))[1])
     assert mounts.place(f"{tmp_path}/link/../link/mount") == tmp_path / "real" / "mount"
+    assert str(tmp_path / "link") in looked_at
+    assert str(tmp_path / "real" / "mount") not in looked_at
 
 
 @pytest.mark.mount

@@ -1,11 +1,13 @@
 """How values look."""
 
 import sys
+from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from mimeifs.cli import show
-from mimeifs.cli.output import jsonable, text_output
+from mimeifs.cli.output import Text, jsonable, text_output
 from mimeifs.cli.show import Colour, Column, Table
 
 
@@ -58,6 +60,29 @@ def test_later_pages_keep_the_widths_and_have_no_heading() -> None:
     table = Table(COLUMNS, show.plain)
     list(table.lines([("longer", 100)]))
     assert list(table.lines([("b", 2)])) == ["b         2"]
+
+
+class Row(msgspec.Struct):
+    name: str
+
+
+NAMES: tuple[Column[Row], ...] = (Column("NAME", lambda row: row.name), Column("N", lambda _row: "1"))
+
+
+def test_short_pages_are_laid_out_together(capsys: pytest.CaptureFixture[str]) -> None:
+    Text(show.plain).many("rows", iter([[Row("a")], [], [Row("longer")]]), NAMES, "nothing")
+    assert capsys.readouterr().out.splitlines() == ["NAME    N", "a       1", "longer  1"]
+
+
+def test_a_long_list_does_not_wait_for_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    def pages() -> Iterator[list[Row]]:
+        yield [Row("a")] * 60
+        seen.append(len(capsys.readouterr().out.splitlines()))
+        yield [Row("b")]
+
+    seen: list[int] = []
+    Text(show.plain).many("rows", pages(), NAMES, "nothing")
+    assert seen == [61]
 
 
 def test_a_wide_cell_is_wide_in_its_own_row_only() -> None:

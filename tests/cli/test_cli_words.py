@@ -34,6 +34,7 @@ def section(command: str) -> str:
     return re.split(r"^#{2,3} ", PAGE.partition(f"\n### {command}\n")[2], flags=re.MULTILINE)[0]
 
 
+ALL = subparsers(make_parser())
 EVERYWHERE = {"-h", "--help", "--home", "--json"}
 
 
@@ -68,6 +69,13 @@ def test_help_teaches_by_example(command: str, run: Run) -> None:
     assert done.code == 0
     assert "examples:" in done.out
     assert all(line in done.out for line, _ in COMMANDS[command].examples)
+
+
+@pytest.mark.parametrize("words", [(name, act) for name, parser in ALL.items() for act in subparsers(parser)])
+def test_help_of_what_a_command_does_teaches_by_its_examples(words: tuple[str, str], run: Run) -> None:
+    shown = run(*words, "--help").out.partition("\nexamples:\n")[2].splitlines()
+    assert shown
+    assert all(line.startswith(f"  mimei {' '.join(words)}") for line in shown)
 
 
 @pytest.mark.parametrize("line", [line for command in COMMANDS.values() for line, _ in command.examples])

@@ -483,5 +483,6 @@ def test_a_directory_with_open_files_is_not_split(local: Local, photos: LiveDir)
 def test_only_directories_inside_are_split(local: Local, photos: LiveDir) -> None:
     split = local.engine.transplant.split
     for path, error in ((b"", InvalidError), (b"a", NotADirError), (b"none", NotFoundError), (b"no/sub", NotFoundError)):
-        with pytest.raises(error):
+        with pytest.raises(error) as raised:
             split(photos.tree.mimei, path)
+        assert path.decode() in str(raised.value)
