@@ -257,6 +257,8 @@ class LiveFile(Inode):
     def close(self) -> None:
         """See ``Handle``."""
         self.handles -= 1
+        if not self.handles:
+            self._reader = None
         if not (self.handles or self.lookups or self.nlink):
             self.closed()
 
