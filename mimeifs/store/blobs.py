@@ -242,10 +242,11 @@ class ResidentBlobReader(BlobReader):
     def _little(self, part: Part) -> Buffer:
         """One piece. Of a chunk that is read for it, the slices are remembered instead of the bytes."""
         blob, start, length = part
-        known = self._slices.of(blob)
+        found: bytes | IndexRow | None = self._in_memory(blob)
+        known = self._slices.of(blob) if found is None else None
         if known is not None and (place := self._sliced(part, known)) is not None:
             return place
-        found = self._in_memory(blob) or self.locate(blob)
+        found = found or self.locate(blob)
         if not isinstance(found, IndexRow) or found.flags & ZSTD or found.plain <= MAX_WAIT:
             return self._view((part,), (found,))
         check_length(found.plain, part)
