@@ -164,8 +164,8 @@ class Reader:
     """One reader's place in one content after another.
 
     Notices reading from front to back, looks the chunks that follow up in one go, and has the disk bring them into memory in
-    time; one who reads here and there looks each chunk up once. Always true: ``_chunks`` are neighbours in the content ``_ref``,
-    and ``_following`` goes on behind the last of them; ``_met`` are chunks of the same content in the order of their places.
+    time; one who reads here and there looks each chunk up once. Always true: ``_chunks`` are neighbours in the content
+    ``_ref``, and ``_following`` goes on behind the last of them; ``_met`` are chunks of it in the order of their places.
     """
 
     __slots__ = ("_chunks", "_expected", "_following", "_met", "_ref")

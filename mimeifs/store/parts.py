@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
-from mimeifs.ids import BlobId
 from mimeifs.store.interfaces import BlobSource, Buffer, Cold, Part
 
 __all__ = ["check_length", "gathered", "joined"]

@@ -1,7 +1,7 @@
 """Digests of the slices of blobs that were verified whole, so that a small read verifies 16 KiB instead of a whole chunk.
 
-A chunk has a name for all of its bytes only: whoever wants 4 KiB has up to 1 MiB read and hashed. Where that was done once, each
-slice of it is hashed by itself, and what is read later is held to those digests, which have been in memory ever since.
+A chunk has a name for all of its bytes only: whoever wants 4 KiB has up to 1 MiB read and hashed. Where that was done once,
+each slice is hashed by itself, and what is read later is held to those digests, which have been in memory ever since.
 
 What this is not: a cache; no bytes are kept, and nothing is read here. Always true: the digests of a blob were made from bytes
 that hash to its name; memory is bounded by the number of slices, and what was used longest ago goes first.

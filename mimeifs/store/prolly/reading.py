@@ -100,7 +100,7 @@ def floor(source: BlobSource, root: BlobId, key: bytes) -> tuple[bytes, bytes] |
             if place:
                 begin, end = key_bounds(data, 4 * place)
                 below = data[begin:end]  # The greatest key of the child in front, which has the row if this one begins above.
-            _, end, stop = row_bounds(data, 4 + 4 * place)
+            end = key_bounds(data, 4 + 4 * place)[1]
             blob, above = BlobId(data[end : end + ID_SIZE]), level - 1
         if place < rows and row_at(data, place)[0] == key:
             return row_at(data, place)
