@@ -181,7 +181,12 @@ class BlobReader:
         self._room -= len(data) + ENTRY_OVERHEAD
         cache[blob] = data
         while self._room < 0 and cache:
-            self._room += len(cache.popitem(last=False)[1]) + ENTRY_OVERHEAD
+            oldest, data = cache.popitem(last=False)
+            self._room += len(data) + ENTRY_OVERHEAD
+            self._dropped(oldest, data)
+
+    def _dropped(self, blob: bytes, data: bytes) -> None:
+        """The cache has no room for these any more."""
 
 
 class _WouldWait(Exception):
@@ -207,6 +212,8 @@ class ResidentBlobReader(BlobReader):
         self._pin_room = pin_bytes
         self._pin_lock = threading.Lock()
         self._slices = Slices()
+        self._little_of: dict[bytes, IndexRow] = {}
+        """Chunks in the cache that little was wanted of: their slices are remembered when they leave it."""
         self.pace: Pace | None = None
         """How quick the disk is, told by every small read. Where there is one, a loop's small reads wait for a quick disk
         instead of raising ``Cold``."""
@@ -240,7 +247,7 @@ class ResidentBlobReader(BlobReader):
         return super().view(parts)
 
     def _little(self, part: Part) -> Buffer:
-        """One piece. Of a chunk that is read for it, the slices are remembered instead of the bytes."""
+        """One piece. A chunk that is read for it stays in the cache, and its slices longer than that."""
         blob, start, length = part
         found: bytes | IndexRow | None = self._in_memory(blob)
         known = self._slices.of(blob) if found is None else None
@@ -256,8 +263,14 @@ class ResidentBlobReader(BlobReader):
         except _WouldWait:
             self._want(blob, found)
             raise Cold((blob,)) from None
-        self._slices.note(blob, found, place)
+        self._little_of[blob] = found
+        self._remember(blob, bytes(place))
         return place[start : start + length]
+
+    def _dropped(self, blob: bytes, data: bytes) -> None:
+        row = self._little_of.pop(blob, None)
+        if row is not None:
+            self._slices.note(blob, row, data)
 
     def _sliced(self, part: Part, known: Sliced) -> memoryview | None:
         """A piece of a blob whose slices are known, verified; None where it has to be looked at again, whole."""

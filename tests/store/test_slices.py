@@ -65,7 +65,7 @@ def test_the_second_small_read_reads_and_verifies_little(store: Store, monkeypat
 
 @pytest.mark.parametrize("at", EVERYWHERE)
 def test_what_is_damaged_after_it_was_verified_is_never_served(store: Store, at: int) -> None:
-    name, reader = put(store), store.resident()
+    name, reader = put(store), store.resident(cache_bytes=0)
     assert bytes(reader.view([(name, at, 1)])) == DATA[at : at + 1]
     store.flip(name, at)
     for begin in (at, max(at - 4000, 0)):
@@ -76,7 +76,7 @@ def test_what_is_damaged_after_it_was_verified_is_never_served(store: Store, at:
 def test_damage_anywhere_is_never_served_whatever_is_read(store: Store) -> None:
     name, draw = put(store), Random(9)
     row = store.row(name)
-    reader = store.resident()
+    reader = store.resident(cache_bytes=0)
     reader.view([(name, 0, 1)])
     with store.last_pack().open("r+b", buffering=0) as pack:
         for _ in range(300):
@@ -95,7 +95,7 @@ def test_damage_anywhere_is_never_served_whatever_is_read(store: Store) -> None:
 
 
 def test_a_blob_that_was_mended_elsewhere_is_found_there(store: Store) -> None:
-    name, reader = put(store), store.resident()
+    name, reader = put(store), store.resident(cache_bytes=0)
     reader.view([(name, 0, 1)])
     before = store.row(name)
     store.flip(name, 5000)
@@ -106,7 +106,7 @@ def test_a_blob_that_was_mended_elsewhere_is_found_there(store: Store) -> None:
 
 
 def test_a_pack_that_ends_early_is_damage(store: Store) -> None:
-    name, reader = put(store), store.resident()
+    name, reader = put(store), store.resident(cache_bytes=0)
     reader.pace = Pace(lambda: 0)
     reader.view([(name, 0, 1)])
     os.truncate(store.last_pack(), store.row(name).offset + 3 * SLICE + 5)
@@ -118,7 +118,7 @@ def test_a_pack_that_ends_early_is_damage(store: Store) -> None:
 
 
 def test_a_piece_beyond_the_blob_is_damage(store: Store) -> None:
-    name, reader = put(store), store.resident()
+    name, reader = put(store), store.resident(cache_bytes=0)
     for _ in range(2):
         with pytest.raises(IntegrityError, match="are needed"):
             reader.view([(name, SIZE - 5, 10)])
@@ -127,7 +127,7 @@ def test_a_piece_beyond_the_blob_is_damage(store: Store) -> None:
 
 def test_what_is_in_no_memory_is_named_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [put(store), put(store, noise(SIZE, 2))]
-    reader = store.resident()
+    reader = store.resident(cache_bytes=0)
     reader.view([(names[0], 0, 1)])
     monkeypatch.setattr("mimeifs.store.blobs.os.preadv", never)
     parts = [(names[0], SIZE - 3, 3), (names[1], 0, 3)]
@@ -140,7 +140,7 @@ def test_what_is_in_no_memory_is_named_at_once(store: Store, monkeypatch: pytest
 
 def test_slices_are_waited_for_where_the_disk_is_quick(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     name, preadv = put(store), os.preadv
-    reader = store.resident()
+    reader = store.resident(cache_bytes=0)
     reader.pace = Pace(lambda: 0)
     reader.view([(name, 0, 1)])
 
@@ -153,6 +153,20 @@ def test_slices_are_waited_for_where_the_disk_is_quick(store: Store, monkeypatch
     reader.pace.took(-2 * SLOW_NS)
     with pytest.raises(Cold):
         reader.view([(name, at, MAX_LITTLE)])
+
+
+def test_a_chunk_is_read_from_the_cache_while_it_is_there_and_by_slices_afterwards(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [put(store, noise(SIZE, seed)) for seed in range(3)]
+    reader, counting = store.resident(cache_bytes=2 * SIZE + 1000), Counting(monkeypatch)
+    asked = []
+    for which in (0, 0, 1, 2, 2, 0, 1):
+        before = counting.asked
+        assert bytes(reader.view([(names[which], 5, 1)])) == noise(SIZE, which)[5:6]
+        asked.append(counting.asked - before)
+    assert asked[0] >= SIZE
+    assert asked[1:] == [0, SIZE, SIZE, 0, SLICE, 0]
 
 
 def test_there_are_not_more_than_was_said() -> None:
