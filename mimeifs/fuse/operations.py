@@ -121,6 +121,7 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self.enable_acl = xattrs and showing.acls
         self._showing = showing
+        self._as_stored = not showing.changes
         self._live = live
         self._past = past
         self._rim = rim
@@ -196,15 +197,15 @@ class Operations(pyfuse3.Operations):
             raise NotFoundError("no such file or directory") from None
 
     def _attributes(self, node: Node) -> EntryAttributes:
-        known = node.surface
-        if known is not None:
-            return cast(EntryAttributes, known)
-        stat = self._showing.stat(node.stat()) if self._showing.changes else node.stat()
+        known: EntryAttributes | None = node.surface
+        return known if known is not None else self._made_attributes(node)
+
+    def _made_attributes(self, node: Node) -> EntryAttributes:
+        stat = node.stat() if self._as_stored else self._showing.stat(node.stat())
         made = EntryAttributes()
-        made.st_ino = InodeT(stat.ino)
-        made.st_mode = cast(Any, stat.mode)
+        fields: Any = made  # Plain numbers, where the stubs want types of their own.
+        fields.st_ino, fields.st_mode, fields.st_size, fields.st_blocks = stat.ino, stat.mode, stat.size, (stat.size + 511) >> 9
         made.st_nlink, made.st_uid, made.st_gid, made.st_rdev = stat.nlink, stat.uid, stat.gid, stat.rdev
-        made.st_size, made.st_blocks = stat.size, (stat.size + 511) >> 9
         made.st_atime_ns, made.st_mtime_ns, made.st_ctime_ns = stat.atime_ns, stat.mtime_ns, stat.ctime_ns
         made.st_blksize = 131072
         if node.immutable:
@@ -435,15 +436,25 @@ class Operations(pyfuse3.Operations):
         if start_id > len(names):
             raise FUSEError(errno.EINVAL)
         del names[start_id:]
+        nodes = self._live.nodes
         # A restore gives the root of a present to another node of the same number.
-        node = self._live.nodes.get(opened.node.ino, opened.node)
-        rows = node.scan(names[-1] if names else b"")
-        while (item := _next(rows, first=len(names) == start_id)) is not None:
-            name, child = item
-            if not pyfuse3.readdir_reply(token, name, self._shown(child, node, name), len(names) + 1):
-                return
-            self._count(child)
-            names.append(name)
+        node = nodes.get(opened.node.ino, opened.node)
+        volatile, rank = node.volatile, start_id
+        try:
+            for name, child in node.scan(names[-1] if names else b""):
+                rank += 1
+                made = None if volatile else child.surface
+                if not pyfuse3.readdir_reply(token, name, made or self._shown(child, node, name), rank):
+                    return
+                if made is None:
+                    self._count(child)
+                else:
+                    child.lookups += 1
+                    nodes[child.ino] = child
+                names.append(name)
+        except Exception:
+            if len(names) == start_id:
+                raise  # Trouble behind the first only ends this reply; the kernel comes back.
 
     def _read_past(self, opened: OpenDir, node: PastDir, start: int, token: Any) -> None:
         """Deliver entries of a version from a rank on; what did not fit last time is tried first."""

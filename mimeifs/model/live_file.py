@@ -139,6 +139,9 @@ class LiveFile(Inode):
         self.refresh()
         if self.extents or offset + size > self.base.size:
             return self._pieces(offset, size)
+        return self._from_base(offset, size)
+
+    def _from_base(self, offset: int, size: int) -> Buffer:
         if self._reader is None:
             self._reader = content.Reader()
         return self._reader.view(self.tree.live.blobs, self.base, offset, size)
@@ -148,8 +151,7 @@ class LiveFile(Inode):
         pieces: list[bytes] = []
         for start, length, address in (extents or ExtentMap()).ranges(offset, offset + size):
             if address is None:
-                piece = content.read(live.blobs, self.base, start, length)
-                pieces.append(piece.ljust(length, b"\0"))
+                pieces.append(bytes(self._from_base(start, length)).ljust(length, b"\0"))
             elif address & ZEROS:
                 pieces.append(bytes(length))
             else:
@@ -255,6 +257,8 @@ class LiveFile(Inode):
     def close(self) -> None:
         """See ``Handle``."""
         self.handles -= 1
+        if not self.handles:
+            self._reader = None
         if not (self.handles or self.lookups or self.nlink):
             self.closed()
 

@@ -7,7 +7,7 @@ things as they were.
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -94,7 +94,7 @@ class Node:
     def __init__(self, ino: int) -> None:
         self.ino = ino
         self.lookups = 0
-        self.surface: object | None = None
+        self.surface: Any = None
 
     @property
     def may_stay(self) -> bool:

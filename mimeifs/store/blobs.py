@@ -23,7 +23,8 @@ from mimeifs.store.pace import Pace
 from mimeifs.store.packfiles import Lookup, PackFiles, read_at, unreadable
 from mimeifs.store.packs import FRAME_SIZE, ZSTD, IndexRow, damaged, unpack
 from mimeifs.store.packwriter import PackWriter
-from mimeifs.store.parts import check_length, joined
+from mimeifs.store.parts import check_length, gathered, joined
+from mimeifs.store.slices import SLICE, Sliced, Slices
 
 __all__ = ["BlobReader", "Lookup", "PackWriter", "ResidentBlobReader"]
 
@@ -33,6 +34,8 @@ MAX_WINDOW = 8 << 20
 """The largest memory for a view, in bytes; a request and the whole of its first and last chunk fit in."""
 MAX_WAIT = 64 << 10
 """What a loop may wait for, in bytes."""
+MAX_LITTLE = MAX_WAIT - 2 * SLICE
+"""Up to here a read wants only a piece of a chunk, in bytes; the slices around it are no more than a loop may wait for."""
 ENTRY_OVERHEAD = 160
 """What an entry of a cache costs beside its bytes."""
 
@@ -63,7 +66,9 @@ class BlobReader:
 
         A blob of which only a piece was wanted is remembered, since whoever reads on wants the rest of it.
         """
-        found = [self._in_memory(blob) or self.locate(blob) for blob, _, _ in parts]
+        return self._view(parts, [self._in_memory(blob) or self.locate(blob) for blob, _, _ in parts])
+
+    def _view(self, parts: Sequence[Part], found: Sequence[bytes | IndexRow]) -> Buffer:
         size = sum(data.plain if isinstance(data, IndexRow) else len(data) for data in found)
         if size > MAX_WINDOW:
             return joined(self, parts)  # Small pieces of large blobs, as no honest content has them.
@@ -176,7 +181,12 @@ class BlobReader:
         self._room -= len(data) + ENTRY_OVERHEAD
         cache[blob] = data
         while self._room < 0 and cache:
-            self._room += len(cache.popitem(last=False)[1]) + ENTRY_OVERHEAD
+            oldest, data = cache.popitem(last=False)
+            self._room += len(data) + ENTRY_OVERHEAD
+            self._dropped(oldest, data)
+
+    def _dropped(self, blob: bytes, data: bytes) -> None:
+        """The cache has no room for these any more."""
 
 
 class _WouldWait(Exception):
@@ -201,6 +211,9 @@ class ResidentBlobReader(BlobReader):
         self._pins: OrderedDict[bytes, bytes] = OrderedDict()
         self._pin_room = pin_bytes
         self._pin_lock = threading.Lock()
+        self._slices = Slices()
+        self._little_of: dict[bytes, IndexRow] = {}
+        """Chunks in the cache that little was wanted of: their slices are remembered when they leave it."""
         self.pace: Pace | None = None
         """How quick the disk is, told by every small read. Where there is one, a loop's small reads wait for a quick disk
         instead of raising ``Cold``."""
@@ -224,6 +237,58 @@ class ResidentBlobReader(BlobReader):
         """See ``ViewSource``."""
         with suppress(_WouldWait):  # The header of a pack not used yet is in no memory: this time nothing is asked for.
             super().ahead(ids)
+
+    def view(self, parts: Sequence[Part]) -> Buffer:
+        """See ``BlobReader``; where little is wanted of a chunk that is stored as it is, it comes by slices."""
+        if len(parts) == 1 and parts[0][2] <= MAX_LITTLE:
+            return self._little(parts[0])
+        if sum([length for _, _, length in parts]) <= MAX_LITTLE:
+            return gathered(lambda part: bytes(self._little(part)), parts)
+        return super().view(parts)
+
+    def _little(self, part: Part) -> Buffer:
+        """One piece. A chunk that is read for it stays in the cache, and its slices longer than that."""
+        blob, start, length = part
+        found: bytes | IndexRow | None = self._in_memory(blob)
+        known = self._slices.of(blob) if found is None else None
+        if known is not None and (place := self._sliced(part, known)) is not None:
+            return place
+        found = found or self.locate(blob)
+        if not isinstance(found, IndexRow) or found.flags & ZSTD or found.plain <= MAX_WAIT:
+            return self._view((part,), (found,))
+        check_length(found.plain, part)
+        place = self._window_of(found.plain)[: found.plain]
+        try:
+            self.fill(place, blob, found)
+        except _WouldWait:
+            self._want(blob, found)
+            raise Cold((blob,)) from None
+        self._little_of[blob] = found
+        self._remember(blob, bytes(place))
+        return place[start : start + length]
+
+    def _dropped(self, blob: bytes, data: bytes) -> None:
+        row = self._little_of.pop(blob, None)
+        if row is not None:
+            self._slices.note(blob, row, data)
+
+    def _sliced(self, part: Part, known: Sliced) -> memoryview | None:
+        """A piece of a blob whose slices are known, verified; None where it has to be looked at again, whole."""
+        blob, start, length = part
+        check_length(known.row.plain, part)
+        begin, end = known.around(start, start + length)
+        place = self._window_of(end - begin)[: end - begin]
+        try:
+            fd = self._files.descriptor(known.row.pack)
+            if self._read_into(fd, place, known.row.offset + begin) == end - begin and known.hold(begin, place):
+                return place[start - begin : start - begin + length]
+        except _WouldWait:
+            self._want(blob, self.locate(blob))
+            raise Cold((blob,)) from None
+        except MimeiError:
+            pass  # The same blob may lie somewhere else by now.
+        self._slices.forget(blob)
+        return None
 
     def _in_memory(self, blob: BlobId) -> bytes | None:
         data = super()._in_memory(blob)

@@ -6,9 +6,11 @@ map and a chunk that do not fit together raise ``IntegrityError``. Format page: 
 """
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from itertools import chain
+from operator import attrgetter
 
 import msgspec
 
@@ -24,6 +26,9 @@ SINGLE_LIMIT = 64 << 10
 
 READ_AHEAD = 4 << 20
 """How far ahead of a reader from front to back the disk is asked, in bytes."""
+
+MAX_MET = 1024
+"""How many chunks a reader here and there remembers the places of: those of 256 MiB."""
 
 _KEY = struct.Struct(">Q")
 _VALUE = struct.Struct(">32sI")
@@ -64,6 +69,9 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     start: int
     stop: int
     blob: BlobId
+
+
+_START = attrgetter("start")
 
 
 def encode_chunk(chunk: Chunk) -> tuple[bytes, bytes]:
@@ -156,14 +164,16 @@ class Reader:
     """One reader's place in one content after another.
 
     Notices reading from front to back, looks the chunks that follow up in one go, and has the disk bring them into memory in
-    time. Always true: ``_chunks`` are neighbours in the content ``_ref``, and ``_following`` goes on behind the last of them.
+    time; one who reads here and there looks each chunk up once. Always true: ``_chunks`` are neighbours in the content
+    ``_ref``, and ``_following`` goes on behind the last of them; ``_met`` are chunks of it in the order of their places.
     """
 
-    __slots__ = ("_chunks", "_expected", "_following", "_ref")
+    __slots__ = ("_chunks", "_expected", "_following", "_met", "_ref")
 
     def __init__(self) -> None:
         self._ref = EMPTY
         self._expected = 0
+        self._met: list[Chunk] = []
         self._chunks: list[Chunk] = []
         self._following: Iterator[Chunk] = iter(())
 
@@ -191,15 +201,31 @@ class Reader:
         stop = min(offset + size, ref.size)
         if ref.kind is not ContentKind.CHUNKS or offset >= stop:
             return plan(source, ref, offset, size)
+        if ref is not self._ref:
+            self._met = []
+        elif offset != self._expected and (index := bisect_right(self._met, offset, key=_START)):
+            met = self._met[index - 1]
+            if stop <= met.stop:
+                self._expected = stop
+                return [(met.blob, offset - met.start, stop - offset)]
         chunks, following = self._chunks, self._following
         self._chunks = []  # Whatever is raised below: the next call looks its place up.
         if ref is not self._ref or not chunks or offset < chunks[0].start or stop > chunks[-1].stop:
             following = chunks_from(source, ref, offset)
             chunks = _chunks_up_to(following, stop)
+            self._meet(chunks[0])
         if offset == self._expected and ref is self._ref:
             following = self._follow(source, ref, stop, chunks, following)
         self._ref, self._expected, self._chunks, self._following = ref, stop, chunks, following
         return _clipped(chunks, offset, stop)
+
+    def _meet(self, chunk: Chunk) -> None:
+        """Remember where a chunk is."""
+        if len(self._met) >= MAX_MET:
+            self._met.clear()
+        index = bisect_right(self._met, chunk.start, key=_START)
+        if not index or self._met[index - 1].start != chunk.start:
+            self._met.insert(index, chunk)
 
     def _follow(
         self, source: ViewSource, ref: ContentRef, stop: int, chunks: list[Chunk], following: Iterator[Chunk]

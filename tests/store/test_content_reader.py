@@ -120,3 +120,40 @@ def test_a_reader_that_is_given_another_content_reads_that(small: None) -> None:
     reader = content.Reader()
     assert bytes(reader.view(blobs, refs[0], 0, 5000)) == first[:5000]
     assert bytes(reader.view(blobs, refs[1], 5000, 5000)) == second[5000:10_000]
+
+
+def test_who_reads_here_and_there_looks_each_chunk_up_once(small: None) -> None:
+    class Counted(Followed):
+        gets = 0
+
+        def get(self, blob: BlobId) -> bytes:
+            self.gets += 1
+            return super().get(blob)
+
+        def view(self, parts: Sequence[Part]) -> Buffer:
+            return joined(MemoryBlobs(self.blobs), parts)
+
+    blobs, data, draw = Counted(), noise(100_000), Random(3)
+    ref = stored(blobs, data)
+    places = [chunk.start for chunk in chunks_from(blobs, ref, 0)]
+    reader = content.Reader()
+    looked_up = []
+    for _ in range(2):
+        before = blobs.gets
+        for start in draw.sample(places, len(places)):
+            assert bytes(reader.view(blobs, ref, start, 30)) == data[start : start + 30]
+        looked_up.append(blobs.gets - before)
+    assert looked_up[0] >= len(places)
+    assert looked_up[1] == 0
+
+
+def test_of_a_very_large_content_not_every_place_is_remembered(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "MAX_MET", 10)
+    blobs, data, draw = Followed(), noise(100_000), Random(4)
+    ref = stored(blobs, data)
+    reader = content.Reader()
+    for _ in range(500):
+        start = draw.randrange(len(data) - 900)
+        assert bytes(reader.view(blobs, ref, start, 900)) == data[start : start + 900]
+        assert len(reader._met) <= 10
+        assert [chunk.start for chunk in reader._met] == sorted({chunk.start for chunk in reader._met})

@@ -85,17 +85,35 @@ def find(source: BlobSource, root: BlobId, key: bytes) -> tuple[int, bytes] | No
 
 def floor(source: BlobSource, root: BlobId, key: bytes) -> tuple[bytes, bytes] | None:
     """The row of the greatest key that is not above ``key``, or None."""
+    blob, above = root, -1
+    below: bytes | None = None
     try:
-        rank, leaf, place = _descend(source, root, key)
-        if place < header(leaf)[2]:
-            row = row_at(leaf, place)
-            if row[0] == key:
-                return row
+        while True:
+            data = load(source, blob)
+            _, level, rows = header(data)
+            if level != above and above >= 0:
+                raise _mismatch()
+            place = lower(data, rows, key)
+            if not level:
+                break
+            place = min(place, rows - 1)
+            if place:
+                begin, end = key_bounds(data, 4 * place)
+                below = data[begin:end]  # The greatest key of the child in front, which has the row if this one begins above.
+            end = key_bounds(data, 4 + 4 * place)[1]
+            blob, above = BlobId(data[end : end + ID_SIZE]), level - 1
+        if place < rows and row_at(data, place)[0] == key:
+            return row_at(data, place)
         if place:
-            return row_at(leaf, place - 1)
+            return row_at(data, place - 1)
     except struct.error as error:
         raise _mismatch() from error
-    return at(source, root, rank - 1) if rank else None
+    if below is None:
+        return None
+    value = get(source, root, below)
+    if value is None:
+        raise _mismatch()
+    return below, value
 
 
 def at(source: BlobSource, root: BlobId, rank: int) -> tuple[bytes, bytes]:
