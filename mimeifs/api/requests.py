@@ -14,6 +14,7 @@ import msgspec
 
 from mimeifs.api.requesting import Request as Request
 from mimeifs.api.tree_requests import (
+    Again,
     Begin,
     Begun,
     ChangesFound,
@@ -344,6 +345,7 @@ AnyRequest = (
     | Begin
     | Look
     | Entries
+    | Again
     | OpenFile
     | ReadPart
     | CloseReading
@@ -398,7 +400,7 @@ AnyReply = (
 )
 
 REQUESTS: tuple[type[Request[msgspec.Struct]], ...] = get_args(AnyRequest)
-READING = (List, ListAll, Info, Log, ListRefs, Settle, Look, Entries, FindLocks, Space, VersionsOf, StatesOf, StandingOf)
+READING = (List, ListAll, Info, Log, ListRefs, Settle, Look, Entries, Again, FindLocks, Space, VersionsOf, StatesOf, StandingOf)
 """Requests that change nothing."""
 PASSING = (*READING, SyncTokenOf, ChangesSince, Begin, OpenFile, ReadPart, CloseReading, Stage, WriteStaged, Discard)
 """Requests that leave nothing behind which a crash must spare."""

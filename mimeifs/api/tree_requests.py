@@ -45,10 +45,12 @@ class Look(Request[Looked], frozen=True, tag="look"):
 
 
 class Listed(msgspec.Struct, frozen=True, tag="listed"):
-    """A page of a directory."""
+    """A page of a directory; see ``mimeifs.model.resource.Page``."""
 
     entries: tuple[Facts, ...]
     next: bytes
+    mark: str = ""
+    loose: tuple[bytes, ...] = ()
 
 
 class Entries(Request[Listed], frozen=True, tag="entries"):
@@ -57,6 +59,15 @@ class Entries(Request[Listed], frozen=True, tag="entries"):
     path: Path
     after: bytes = b""
     limit: int = 500
+    properties: bool = False
+
+
+class Again(Request[Listed], frozen=True, tag="again"):
+    """What was loose on the pages of a directory, if it still has that mark; else nothing, and another mark."""
+
+    path: Path
+    mark: str
+    names: tuple[bytes, ...] = ()
     properties: bool = False
 
 

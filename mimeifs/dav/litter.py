@@ -19,6 +19,7 @@ from mimeifs.dav.interface import (
     ChangesFound,
     Facts,
     Guard,
+    Listed,
     Lock,
     Path,
     Reading,
@@ -140,9 +141,13 @@ class LitterTree:
         """See ``Tree``. What is kept aside is not listed."""
         return self._tree.entries(path, after, limit, properties=properties)
 
-    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Sequence[Facts]]:
+    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Listed]:
         """See ``Tree``, and ``entries``."""
         return self._tree.pages(path, properties=properties)
+
+    def again(self, path: Path, mark: str, names: Sequence[bytes], *, properties: bool = False) -> Listed:
+        """See ``Tree``."""
+        return self._tree.again(path, mark, names, properties=properties)
 
     def open(self, path: Path) -> Reading:
         """See ``Tree``."""

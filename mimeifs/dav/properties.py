@@ -1,13 +1,15 @@
 """PROPFIND and PROPPATCH (RFC 4918, sections 9.1 and 9.2): asking for properties, and setting them."""
 
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from time import time_ns
 from typing import Protocol
 
 from mimeifs.dav import dates, live, members, multistatus, naming, preconditions, xml_in
 from mimeifs.dav.exchange import Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path
+from mimeifs.dav.known import Listing, Listings
 from mimeifs.dav.live import ATTRIBUTES, CHECKSUMS, KEPT, LAST_ACCESS, WIN32, Context, Value
 from mimeifs.dav.multistatus import element, empty_element, row
 from mimeifs.dav.reading import missing
@@ -20,6 +22,8 @@ from mimeifs.dav.xml_in import DAV, Change, Propfind
 MAX_NAMES = 256
 MAX_KEPT = 4 << 20
 """How long a listing may be, in characters, to be kept for who asks again."""
+MAX_LOOSE = 128
+"""Of how many members it is worth asking again what the others need not be asked."""
 _TIMES = {
     DAV + "getlastmodified": "mtime_ns",
     WIN32 + "Win32LastModifiedTime": "mtime_ns",
@@ -83,40 +87,73 @@ def _rows(
         return
     write = writer(asked, live.ALL, context, brief)
     if not members.is_quick(asked):
-        for page in _members(exchange, path, dead):
-            yield from (write(shown, here) for shown, here in page)
+        for page in exchange.tree.pages(path, properties=dead):
+            yield from (write(shown, here) for shown, here in _followed(exchange, path, page.entries))
         return
     quick = members.writer(asked, path, context, brief, write)
-    yield from _kept(exchange, (path, asked, brief), _members(exchange, path, dead), quick)
-
-
-def _members(exchange: Exchange, path: Path, dead: bool) -> Iterator[list[tuple[Facts, Path]]]:
-    """The members of a collection and their paths, page by page; links are followed."""
-    tree = exchange.tree
-    for page in tree.pages(path, properties=dead):
-        found = [(one, (*path, one.name)) for one in page]
-        yield [(naming.followed(tree, here, one)[1] if one.kind == "symlink" else one, here) for one, here in found]
-
-
-def _kept(exchange: Exchange, key: Hashable, pages: Iterator[list[tuple[Facts, Path]]], write: members.Write) -> Iterator[str]:
-    """Rows as they were written the last time where nothing has changed since; else as they are written now, and kept."""
     listings = exchange.tree.listings
-    known = None if listings is None else listings.get(key)
+    known = None if listings is None else _kept(exchange, listings, (path, asked, brief), dead, quick)
     if known is not None:
-        yield known
+        yield "".join([text for _, text in known.parts])
         return
-    moment = 0 if listings is None else listings.now()
-    rows: list[str] | None = [] if listings is not None else None
-    size = 0
-    for page in pages:
-        text = "".join([write(shown, here) for shown, here in page])
-        size += len(text)
-        if rows is not None:
-            # A lock on an empty name shows as a file without a number, and ends by itself.
-            rows = [*rows, text] if size <= MAX_KEPT and all(shown.ino for shown, _ in page) else None
+    yield from _written(exchange, listings, (path, asked, brief), dead, quick)
+
+
+def _followed(exchange: Exchange, path: Path, entries: Iterable[Facts]) -> list[tuple[Facts, Path]]:
+    """What members of a collection lead to, and their paths."""
+    found = [(one, (*path, one.name)) for one in entries]
+    return [(naming.followed(exchange.tree, here, one)[1] if one.kind == "symlink" else one, here) for one, here in found]
+
+
+Key = tuple[Path, Propfind, bool]
+
+
+def _kept(exchange: Exchange, listings: Listings, key: Key, dead: bool, write: members.Write) -> Listing | None:
+    """A listing that was written earlier, with the loose rows written again where anything has changed since; None where the
+    collection itself may have."""
+    known, moment = listings.get(key), listings.now()
+    if known is None or known.moment == moment:
+        return known
+    loose = [name for name, _ in known.parts if name]
+    page = exchange.tree.again(key[0], known.mark, loose, properties=dead) if known.mark else None
+    if page is None or page.mark != known.mark:
+        return None
+    parts = known.parts
+    if loose:
+        rows = {here[-1]: write(shown, here) for shown, here in _followed(exchange, key[0], page.entries)}
+        parts = _joined((name if name in page.loose else b"", rows.get(name, "") if name else text) for name, text in parts)
+    known = Listing(moment, known.mark, parts)
+    listings.keep(key, known)
+    return known
+
+
+def _written(exchange: Exchange, listings: Listings | None, key: Key, dead: bool, write: members.Write) -> Iterator[str]:
+    """Rows as they are now; kept where the node can say later whether they are still so."""
+    moment, marks, size = 0 if listings is None else listings.now(), set[str](), 0
+    parts: list[tuple[bytes, str]] | None = None if listings is None else []
+    for page in exchange.tree.pages(key[0], properties=dead):
+        rows = [(here[-1], shown.ino, write(shown, here)) for shown, here in _followed(exchange, key[0], page.entries)]
+        text = "".join([row for _, _, row in rows])
         yield text
-    if listings is not None and rows is not None:
-        listings.keep(key, "".join(rows), moment, size)
+        size += len(text)
+        marks.add(page.mark)
+        if parts is None or size > MAX_KEPT or not all(ino for _, ino, _ in rows):
+            parts = None  # A lock on an empty name shows as a file without a number, and ends by itself.
+        elif page.loose:
+            parts += [(name if name in page.loose else b"", row) for name, _, row in rows]
+            parts += [(name, "") for name in set(page.loose).difference(name for name, _, _ in rows)]
+        else:
+            parts.append((b"", text))
+    if listings is not None and parts is not None:
+        # Of pages with one mark the first was still so when the last was looked at.
+        mark = marks.pop() if len(marks) == 1 and sum(1 for name, _ in parts if name) <= MAX_LOOSE else ""
+        if mark or moment == listings.now():
+            listings.keep(key, Listing(moment, mark, _joined(parts)))
+
+
+def _joined(parts: Iterable[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
+    """The same with rows that are not loose put together."""
+    return [(name, "".join([text for _, text in run])) for name, run in groupby(parts, key=lambda part: part[0])]
 
 
 def writer(asked: Propfind, everything: tuple[str, ...], context: Context, brief: bool) -> Writer:

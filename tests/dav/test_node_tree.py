@@ -202,7 +202,7 @@ def test_pages_of_a_directory_join_without_gap_or_double(beside: Beside) -> None
     found, after = beside.tree.entries((b"photos",), limit=299)
     rest, end = beside.tree.entries((b"photos",), after, limit=301)
     assert (found + rest, end) == (whole, b"")
-    assert [facts for page in beside.tree.pages((b"photos",)) for facts in page] == whole
+    assert [facts for page in beside.tree.pages((b"photos",)) for facts in page.entries] == whole
 
 
 def test_pages_that_nobody_looks_at_hold_no_connection(beside: Beside) -> None:
@@ -210,15 +210,16 @@ def test_pages_that_nobody_looks_at_hold_no_connection(beside: Beside) -> None:
         (beside.photos / f"{number:04}").touch()
     held = [beside.tree.pages((b"photos",)) for _ in range(tree.STREAMS + 1)]  # One more than may ask ahead.
     for pages in held:
-        assert next(pages)[0].name == b"0000"
+        assert next(pages).entries[0].name == b"0000"
     assert beside.tree.stream() is None
     for pages in held[::2]:
         pages.close()
-    assert [sum(map(len, pages)) for pages in held] == [0 if index % 2 == 0 else 172 for index in range(len(held))]
+    counts = [sum(len(page.entries) for page in pages) for pages in held]
+    assert counts == [0 if index % 2 == 0 else 172 for index in range(len(held))]
     with pytest.raises(NotFoundError):
         next(beside.tree.pages((b"photos", b"none")))
     for _ in range(tree.STREAMS):
-        assert sum(map(len, beside.tree.pages((b"photos",)))) == 300
+        assert sum(len(page.entries) for page in beside.tree.pages((b"photos",))) == 300
     streams = [beside.tree.stream() for _ in range(tree.STREAMS)]
     assert None not in streams
     for stream in streams:
