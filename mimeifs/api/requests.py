@@ -8,10 +8,12 @@ What this is not: heavy reading. Who wants differences, a path's history or a ch
 in a process of its own. Always true: each request class states its reply class; ``REQUESTS`` and ``REPLIES`` hold all.
 """
 
+import struct
 from typing import Literal, get_args
 
 import msgspec
 
+from mimeifs.api.requesting import R
 from mimeifs.api.requesting import Request as Request
 from mimeifs.api.tree_requests import (
     Again,
@@ -60,6 +62,7 @@ from mimeifs.api.tree_requests import (
 from mimeifs.api.tree_requests import (
     VersionLine as VersionLine,
 )
+from mimeifs.store.interfaces import Buffer
 
 # What replies are made of
 
@@ -409,3 +412,12 @@ REPLIES: tuple[type[msgspec.Struct], ...] = get_args(AnyReply)
 encode = msgspec.msgpack.encode
 decode_request = msgspec.msgpack.Decoder(AnyRequest).decode
 decode_reply = msgspec.msgpack.Decoder(AnyReply).decode
+_NO_BYTES, _BIN32 = b"\xc4\x00", struct.Struct(">BI")
+
+
+def in_parts(request: Request[R]) -> tuple[bytes, Buffer]:
+    """A request's payload, and what follows it: the bytes of a file, which end the map, so that nobody has to copy them."""
+    if not isinstance(request, WriteStaged):
+        return encode(request), b""
+    head = encode(msgspec.structs.replace(request, data=memoryview(b"")))
+    return head.removesuffix(_NO_BYTES) + _BIN32.pack(0xC6, len(request.data)), request.data

@@ -10,7 +10,7 @@ import msgspec
 from mimeifs.api.requesting import Request
 from mimeifs.model.resource import NO_GUARD, Facts, Guard, Lock, Path
 
-SLICE = 256 << 10
+SLICE = 512 << 10
 """The most bytes of a file in one request or reply."""
 
 
@@ -273,12 +273,12 @@ class Stage(Request[StagedAs], frozen=True, tag="stage"):
 
 
 class WriteStaged(Request[Done], frozen=True, tag="write-staged"):
-    """Append ``data``, which begins at ``offset``."""
+    """Append ``data``, which begins at ``offset``. It is where it was received: good until the reply goes."""
 
     session: int
     staged: int
     offset: int
-    data: bytes
+    data: memoryview
 
 
 class Discard(Request[Done], frozen=True, tag="discard"):

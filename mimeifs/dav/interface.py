@@ -51,8 +51,8 @@ class Reading(Protocol):
 class Staged(Protocol):
     """An upload on its way, which nobody sees until it is committed."""
 
-    def write(self, data: bytes) -> None:
-        """Take in the next bytes."""
+    def write(self, data: Buffer) -> None:
+        """Take in the next bytes, which are the caller's again when it returns."""
 
     def discard(self) -> None:
         """Forget it."""

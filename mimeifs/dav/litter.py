@@ -30,6 +30,7 @@ from mimeifs.dav.interface import (
     VersionsAt,
 )
 from mimeifs.errors import LockHeldError, MimeiError, NotFoundError, TooLargeError
+from mimeifs.store.interfaces import Buffer
 
 MAX_BYTES = 16 << 20
 MAX_FILE = 4 << 20
@@ -67,7 +68,7 @@ class _Upload:
         self._litter = litter
         self._data = bytearray()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Buffer) -> None:
         """See ``Staged``."""
         if len(self._data) + len(data) > MAX_FILE:
             raise TooLargeError(f"a file that a desktop makes for itself has at most {MAX_FILE} bytes here")

@@ -384,13 +384,14 @@ class Staged:
         self._stream: Stream[requests.Done] | None = None
         self.size = 0
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append, which may go on after this returns; raises ``CapacityError``, now or later, where there is no room."""
+    def write(self, data: Buffer) -> None:
+        """Append, which may go on, without ``data``, after this returns; raises ``CapacityError``, now or later, where there is
+        no room."""
         with memoryview(data) as view:
             for start in range(0, len(view), SLICE):
-                piece = bytes(view[start : start + SLICE])
-                self._send(requests.WriteStaged(self._session, self._number, self.size, piece))
-                self.size += len(piece)
+                with view[start : start + SLICE] as piece:
+                    self._send(requests.WriteStaged(self._session, self._number, self.size, piece))
+                    self.size += len(piece)
 
     def _send(self, request: requests.WriteStaged) -> None:
         if self._stream is None and self.size:  # What is one piece needs no stream.

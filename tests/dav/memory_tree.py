@@ -87,9 +87,8 @@ class MemoryStaged:
         tree.staged.append(self)
 
     def write(self, data: bytes) -> None:
-        assert type(data) is bytes
-        assert 0 < len(data) <= 256 << 10
-        self._pieces.append(data)
+        assert 0 < len(data) <= 512 << 10
+        self._pieces.append(bytes(data))
 
     def discard(self) -> None:
         if self in self._tree.staged:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mimeifs.api.tree_requests import WriteStaged
+from mimeifs.api.tree_requests import SLICE, WriteStaged
 from mimeifs.dav import tree
 from mimeifs.dav.tree import NodeTree
 from mimeifs.errors import ChangedError, LockHeldError, MimeiError, NotFoundError, PeerError
@@ -192,6 +192,19 @@ def test_of_many_who_decided_upon_the_same_state_one_gets_through(beside: Beside
         assert {type(each.exception()) for each in done} == {type(None), ChangedError}
         assert len(won) == 1
         assert beside.get(b"a") == (beside.photos / "a").read_bytes() == won[0]
+
+
+def test_an_upload_is_done_with_what_it_was_given(beside: Beside) -> None:
+    """Whoever uploads receives what comes next into the same memory."""
+    place, sent = bytearray(SLICE + 1000), b""
+    staged = beside.tree.stage(None)
+    for turn in range(12):
+        place[:] = bytes([turn]) * len(place)
+        staged.write(memoryview(place)[turn:])
+        sent += bytes(place[turn:])
+    staged.commit((b"photos", b"a"), NO_GUARD)
+    assert (beside.photos / "a").read_bytes() == sent
+    os.unlink(beside.photos / "a")
 
 
 def test_pages_of_a_directory_join_without_gap_or_double(beside: Beside) -> None:
