@@ -64,6 +64,8 @@ class Inflow:
         self._timeout = timeout
         self._buffer = b""
         self._at = 0
+        self._pending: Callable[[], int] | None = getattr(sock, "pending", None)
+        """How much TLS holds back that the socket no longer tells of."""
         self.deadline = 0.0
         self.late = False
         self.ended = False
@@ -71,12 +73,7 @@ class Inflow:
 
     def has_data(self) -> bool:
         """Whether there is something to read without the network, TLS's own buffer included."""
-        return self._at < len(self._buffer) or self.is_pending()
-
-    def is_pending(self) -> bool:
-        """Whether TLS holds something back that the socket no longer tells of."""
-        pending = getattr(self._socket, "pending", None)
-        return pending is not None and pending() > 0
+        return self._at < len(self._buffer) or (self._pending is not None and self._pending() > 0)
 
     def waiting(self) -> tuple[bytes, int]:
         """What was received and not read: a buffer, and from where on."""
