@@ -48,7 +48,7 @@ def entries(services: Services, request: requests.Entries) -> requests.Listed:
 def again(services: Services, request: requests.Again) -> requests.Listed:
     """What may have changed on pages that somebody has kept."""
     found = services.resources.again(request.path, request.mark, request.names, properties=request.properties)
-    return requests.Listed(found.entries, found.next, found.mark, found.loose)
+    return requests.Listed(found.entries, found.next, found.mark, found.loose, found.gone)
 
 
 def open_file(services: Services, request: requests.OpenFile) -> requests.Opened:

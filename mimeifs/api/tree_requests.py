@@ -51,6 +51,7 @@ class Listed(msgspec.Struct, frozen=True, tag="listed"):
     next: bytes
     mark: str = ""
     loose: tuple[bytes, ...] = ()
+    gone: tuple[bytes, ...] = ()
 
 
 class Entries(Request[Listed], frozen=True, tag="entries"):
@@ -63,7 +64,8 @@ class Entries(Request[Listed], frozen=True, tag="entries"):
 
 
 class Again(Request[Listed], frozen=True, tag="again"):
-    """What was loose on the pages of a directory, if it still has that mark; else nothing, and another mark."""
+    """What was loose on the pages of a directory, and what has changed since it had that mark; nothing and no mark where that
+    is not known."""
 
     path: Path
     mark: str

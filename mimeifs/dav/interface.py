@@ -84,7 +84,7 @@ class Tree(Protocol):
         """All that is in a directory, page by page."""
 
     def again(self, path: Path, mark: str, names: Sequence[bytes], *, properties: bool = False) -> Listed:
-        """What is loose in a directory, if it still has that mark; else nothing, and another mark."""
+        """What is loose in a directory, and what has changed since it had that mark; nothing and no mark where nobody knows."""
 
     def open(self, path: Path) -> Reading:
         """Open a file to read."""

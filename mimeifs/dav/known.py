@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
-OVERHEAD = 1024
-"""What a listing costs beside its characters."""
+OVERHEAD = 256
+"""What a row costs beside its characters, and a listing beside its rows, in bytes."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -48,12 +48,12 @@ class Known(Generic[K, V]):
 
 
 class Listing(NamedTuple):
-    """What was written of a directory at ``moment``, and its mark, "" for none. Each part is a loose row with its name, or with
-    b"" any number of rows that stay as they are while the mark does."""
+    """What was written of a directory at ``moment``, and its mark, "" for none: the rows by name, and which are loose."""
 
     moment: int
     mark: str
-    parts: list[tuple[bytes, str]]
+    rows: dict[bytes, str]
+    loose: tuple[bytes, ...] = ()
 
 
 class Listings:
@@ -78,7 +78,7 @@ class Listings:
 
     def keep(self, key: Hashable, listing: Listing) -> None:
         """Keep a listing, in the place of an older one."""
-        size = OVERHEAD + sum(len(text) for _, text in listing.parts)
+        size = OVERHEAD * (1 + len(listing.rows)) + sum(map(len, listing.rows.values()))
         with self._lock:
             self._size += size - self._kept.pop(key, (0, None))[0]
             self._kept[key] = size, listing

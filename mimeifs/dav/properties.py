@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from time import time_ns
 from typing import Protocol
 
@@ -94,7 +93,7 @@ def _rows(
     listings = exchange.tree.listings
     known = None if listings is None else _kept(exchange, listings, (path, asked, brief), dead, quick)
     if known is not None:
-        yield "".join([text for _, text in known.parts])
+        yield "".join(known.rows.values())
         return
     yield from _written(exchange, listings, (path, asked, brief), dead, quick)
 
@@ -109,20 +108,22 @@ Key = tuple[Path, Propfind, bool]
 
 
 def _kept(exchange: Exchange, listings: Listings, key: Key, dead: bool, write: members.Write) -> Listing | None:
-    """A listing that was written earlier, with the loose rows written again where anything has changed since; None where the
-    collection itself may have."""
+    """A listing that was written earlier; where anything has changed since, with those rows written again that may say
+    something else. None where nobody knows which."""
     known, moment = listings.get(key), listings.now()
     if known is None or known.moment == moment:
         return known
-    loose = [name for name, _ in known.parts if name]
-    page = exchange.tree.again(key[0], known.mark, loose, properties=dead) if known.mark else None
-    if page is None or page.mark != known.mark:
+    page = exchange.tree.again(key[0], known.mark, known.loose, properties=dead) if known.mark else None
+    if page is None or not page.mark:
         return None
-    parts = known.parts
-    if loose:
-        rows = {here[-1]: write(shown, here) for shown, here in _followed(exchange, key[0], page.entries)}
-        parts = _joined((name if name in page.loose else b"", rows.get(name, "") if name else text) for name, text in parts)
-    known = Listing(moment, known.mark, parts)
+    rows = known.rows
+    if page.entries or page.loose or page.gone:
+        found = dict.fromkeys(page.loose, "")  # A link that leads nowhere has no row, and may have one later.
+        found |= {here[-1]: write(shown, here) for shown, here in _followed(exchange, key[0], page.entries)}
+        rows = {name: text for name, text in (known.rows | found).items() if name not in page.gone}
+        if not known.rows.keys() >= found.keys():
+            rows = dict(sorted(rows.items()))
+    known = Listing(moment, page.mark if len(page.loose) <= MAX_LOOSE else "", rows, page.loose)
     listings.keep(key, known)
     return known
 
@@ -130,30 +131,25 @@ def _kept(exchange: Exchange, listings: Listings, key: Key, dead: bool, write: m
 def _written(exchange: Exchange, listings: Listings | None, key: Key, dead: bool, write: members.Write) -> Iterator[str]:
     """Rows as they are now; kept where the node can say later whether they are still so."""
     moment, marks, size = 0 if listings is None else listings.now(), set[str](), 0
-    parts: list[tuple[bytes, str]] | None = None if listings is None else []
+    rows: dict[bytes, str] | None = None if listings is None else {}
+    loose: list[bytes] = []
     for page in exchange.tree.pages(key[0], properties=dead):
-        rows = [(here[-1], shown.ino, write(shown, here)) for shown, here in _followed(exchange, key[0], page.entries)]
-        text = "".join([row for _, _, row in rows])
+        shown_here = _followed(exchange, key[0], page.entries)
+        found = {here[-1]: write(shown, here) for shown, here in shown_here}
+        text = "".join(found.values())
         yield text
         size += len(text)
         marks.add(page.mark)
-        if parts is None or size > MAX_KEPT or not all(ino for _, ino, _ in rows):
-            parts = None  # A lock on an empty name shows as a file without a number, and ends by itself.
-        elif page.loose:
-            parts += [(name if name in page.loose else b"", row) for name, _, row in rows]
-            parts += [(name, "") for name in set(page.loose).difference(name for name, _, _ in rows)]
+        loose += page.loose
+        if rows is None or size > MAX_KEPT or not all(shown.ino for shown, _ in shown_here):
+            rows = None  # A lock on an empty name shows as a file without a number, and ends by itself.
         else:
-            parts.append((b"", text))
-    if listings is not None and parts is not None:
+            rows |= dict.fromkeys(page.loose, "") | found
+    if listings is not None and rows is not None:
         # Of pages with one mark the first was still so when the last was looked at.
-        mark = marks.pop() if len(marks) == 1 and sum(1 for name, _ in parts if name) <= MAX_LOOSE else ""
+        mark = marks.pop() if len(marks) == 1 and len(loose) <= MAX_LOOSE else ""
         if mark or moment == listings.now():
-            listings.keep(key, Listing(moment, mark, _joined(parts)))
-
-
-def _joined(parts: Iterable[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
-    """The same with rows that are not loose put together."""
-    return [(name, "".join([text for _, text in run])) for name, run in groupby(parts, key=lambda part: part[0])]
+            listings.keep(key, Listing(moment, mark, rows, tuple(loose)))
 
 
 def writer(asked: Propfind, everything: tuple[str, ...], context: Context, brief: bool) -> Writer:

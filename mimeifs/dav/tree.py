@@ -220,7 +220,7 @@ class NodeTree:
                 stream.end()
 
     def again(self, path: Path, mark: str, names: Sequence[bytes], *, properties: bool = False) -> requests.Listed:
-        """What is loose in a directory, if it still has that mark; else nothing, and another mark."""
+        """What is loose in a directory, and what has changed since it had that mark; nothing and no mark where nobody knows."""
         return self.call(requests.Again(path, mark, tuple(names), properties))
 
     def open(self, path: Path) -> "Reading":

@@ -16,7 +16,7 @@ from mimeifs.model.live import Live
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.live_file import LiveFile
 from mimeifs.model.locking import LockRow, Locks, Step
-from mimeifs.model.marks import is_loose, mark_of
+from mimeifs.model.marks import changed_since, is_loose, mark_of
 from mimeifs.model.node import Node, check_name
 from mimeifs.model.past import PastLeaf
 from mimeifs.model.past_paths import HistoryDir
@@ -141,16 +141,22 @@ class Describing:
         return Page(tuple(rows), b"", mark, tuple(loose))
 
     def again(self, spot: Spot, mark: str, names: Sequence[bytes], *, properties: bool) -> Page:
-        """Facts of some of the names in a directory, where its mark is still that one; else none, and the mark it has now. May
-        say that it has none, which is no error: so much is not worth asking for again."""
+        """Facts of some of the names in a directory, and of those that have changed since it had that mark, with the mark it
+        has now; none and no mark where that is not known, or not worth it."""
         node = spot.found()
         now = mark_of(node, self._locks)
-        if now != mark or len(names) > PAGE:
-            return Page((), b"", now if now != mark else "")
-        rows, loose, size = list[Facts](), list[bytes](), 0
-        for name in names:
-            size += self._add(spot, name, _member(node, name), rows, loose, properties=properties)
-        return Page(tuple(rows), b"", mark, tuple(loose)) if size <= PAGE_BYTES else Page((), b"")
+        changed = [] if now == mark else changed_since(node, mark)
+        if not (mark and now) or changed is None or len(names) + len(changed) > PAGE:
+            return Page((), b"")
+        rows, loose, gone, size = list[Facts](), list[bytes](), list[bytes](), 0
+        for name in dict.fromkeys((*names, *changed)):
+            try:
+                child = _member(node, name)
+            except NotFoundError:
+                gone.append(name)
+                continue
+            size += self._add(spot, name, child, rows, loose, properties=properties)
+        return Page(tuple(rows), b"", now, tuple(loose), tuple(gone)) if size <= PAGE_BYTES else Page((), b"")
 
     def _add(
         self, spot: Spot, name: bytes, child: Node | None, rows: list[Facts], loose: list[bytes], *, properties: bool
@@ -209,7 +215,10 @@ def _member(directory: Node, name: bytes) -> Node:
     """One of the names in a directory, as a page has it; raises ``NotFoundError``."""
     if not isinstance(directory, LiveDir):
         return directory.lookup(name)
-    return directory.children.get(name) or _brief(directory, name, directory.stored_entry(name))
+    known = directory.children.get(name, directory)
+    if known is None:
+        raise NotFoundError("no such file or directory")
+    return _brief(directory, name, directory.stored_entry(name)) if known is directory else known
 
 
 def _brief(directory: LiveDir, name: bytes, entry: Entry) -> Inode:

@@ -4,6 +4,7 @@ A mark moves with every frame of the journal that changes the directory or anyth
 change without such a frame: a file that was written gets the tag of its content when the keeper has sealed it, a directory that
 of its map, a hard link follows its other names, and what a link leads to is elsewhere. Those rows are *loose*: named beside the
 mark, and to be asked for again. Every other row is that of a sealed file with one name, or of what a version holds for ever.
+Where a mark has moved, the directory may still know which names are the reason.
 
 Always true: of two states of a directory that differ in a name, or in a row that is not loose, no two have the same mark.
 """
@@ -27,7 +28,24 @@ def mark_of(directory: Node, locks: Locks) -> str:
     live = directory.tree.live
     live.watched = True
     directory.stirred = directory.stirred or live.journal.position
+    if not directory.noted_from:
+        directory.noted, directory.noted_from = {}, directory.stirred
     return f"{directory.ino:x}-{directory.stirred:x}"
+
+
+def changed_since(directory: Node, mark: str) -> list[bytes] | None:
+    """The names in a directory that have come or gone since it had a mark, or at which something has changed, unless it is
+    loose and the change was below or elsewhere. None where nobody knows."""
+    if not isinstance(directory, LiveDir) or not directory.noted_from:
+        return None
+    number, _, digits = mark.partition("-")
+    try:
+        since = int(digits, 16)
+    except ValueError:
+        return None
+    if number != f"{directory.ino:x}" or since < directory.noted_from:
+        return None
+    return [name for name, at in directory.noted.items() if at >= since]
 
 
 def is_loose(directory: Node, child: Node | None, facts: Facts) -> bool:

@@ -83,7 +83,8 @@ class Resources:
         return self._describing.page(self._walk(path), after, limit, properties=properties)
 
     def again(self, path: Path, mark: str, names: Sequence[bytes], *, properties: bool) -> Page:
-        """Facts of those names in a directory, if it still has that mark; else none, and another mark."""
+        """Facts of those names in a directory, and of those that have changed since it had that mark; none and no mark where
+        that is not known."""
         return self._describing.again(self._walk(path), mark, names, properties=properties)
 
     def file(self, path: Path) -> tuple[Facts, LiveFile | PastLeaf | None]:

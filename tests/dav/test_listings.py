@@ -25,6 +25,7 @@ class Noting:
         self.listings: Listings = Listings(lambda: self.count, room=1 << 20)
         self.rows = {name: facts(name) for name in (b"a", b"b", b"c")}
         self.mark, self.loose = "m", tuple[bytes, ...]()
+        self.told: tuple[bytes, ...] | None = None
         self.between = lambda: None
 
     def pages(self, _: Path, *, properties: bool) -> Iterator[Listed]:
@@ -38,10 +39,12 @@ class Noting:
 
     def again(self, _: Path, mark: str, names: Sequence[bytes], *, properties: bool) -> Listed:
         self.asked.append(tuple(names))
-        if mark != self.mark:
-            return Listed((), b"", self.mark)
-        rows = tuple(self.rows[name] for name in names if name in self.rows)
-        return Listed(rows, b"", mark, tuple(name for name in names if name in self.loose))
+        if mark != self.mark and self.told is None:
+            return Listed((), b"")
+        asked = dict.fromkeys((*names, *(self.told or ())))
+        rows = tuple(self.rows[name] for name in asked if name in self.rows)
+        loose = tuple(name for name in asked if name in self.loose)
+        return Listed(rows, b"", self.mark, loose, tuple(asked.keys() - self.rows.keys() - set(loose)))
 
     def list(self) -> tuple[dict[str, str], list[Any]]:
         """Name to tag as a listing says them, and what was asked for it."""
@@ -53,11 +56,7 @@ class Noting:
 
         exchange: Any = SimpleNamespace(tree=self)
         kept = properties._kept(exchange, self.listings, KEY, False, write)
-        texts = (
-            [text for _, text in kept.parts]
-            if kept is not None
-            else properties._written(exchange, self.listings, KEY, False, write)
-        )
+        texts = kept.rows.values() if kept is not None else properties._written(exchange, self.listings, KEY, False, write)
         for row in "".join(texts).split(";")[:-1]:
             name, _, etag = row.partition("=")
             assert name not in found
@@ -107,6 +106,23 @@ def test_where_the_mark_has_moved_all_is_asked_for() -> None:
     assert tree.list() == (ALL | {"c": "new"}, [(), "pages"])
     tree.count = 3
     assert tree.list() == (ALL | {"c": "new"}, [()])
+
+
+def test_where_the_node_knows_what_has_changed_only_that_is_asked_for() -> None:
+    tree = Noting()
+    tree.loose = (b"b",)
+    tree.list()
+    tree.count, tree.mark, tree.told = 2, "n", (b"a", b"aa", b"c")
+    tree.rows |= {b"a": facts(b"a", "new"), b"aa": facts(b"aa"), b"b": facts(b"b", "other")}
+    del tree.rows[b"c"]
+    found, asked = tree.list()
+    assert (list(found.items()), asked) == ([("a", "new"), ("aa", "t"), ("b", "other")], [(b"b",)])
+    tree.count, tree.mark, tree.told = 3, "o", (b"b",)
+    tree.loose = ()
+    del tree.rows[b"b"]
+    assert tree.list() == ({"a": "new", "aa": "t"}, [(b"b",)])
+    tree.count, tree.told = 4, None
+    assert tree.list() == ({"a": "new", "aa": "t"}, [()])
 
 
 def test_pages_of_several_marks_are_none_of_one_state() -> None:
@@ -163,12 +179,12 @@ def test_too_much_that_is_loose_is_asked_for_with_the_rest() -> None:
 
 
 def test_listings_stay_within_bounds_and_those_asked_for_last_stay() -> None:
-    listings = Listings(lambda: 0, room=3 * OVERHEAD + 30)
+    listings = Listings(lambda: 0, room=6 * OVERHEAD + 30)
     for number in range(5):
-        listings.keep(number, Listing(0, "", [(b"", "x" * 10)]))
+        listings.keep(number, Listing(0, "", {b"": "x" * 10}))
         assert listings.get(0) is not None
     assert [number for number in range(5) if listings.get(number) is not None] == [0, 3, 4]
-    listings.keep(4, Listing(1, "", [(b"", "y" * 10)]))
+    listings.keep(4, Listing(1, "", {b"": "y" * 10}))
     assert [number for number in range(5) if listings.get(number) is not None] == [0, 3, 4]
-    listings.keep(5, Listing(0, "", [(b"", "z" * 10_000)]))
+    listings.keep(5, Listing(0, "", {b"": "z" * 10_000}))
     assert [number for number in range(6) if listings.get(number) is not None] == []
