@@ -275,17 +275,18 @@ def _listed(systems: Both) -> list[Figure]:
         told = "; ".join(f"{sizes[side.prefix] / (ENTRIES + 1):.0f}" for side in systems.sides())
         mine = sizes[systems.ours.prefix] / (ENTRIES + 1)
         rows.append(Figure("  a row of it", mine, "bytes", 500, note=f"ours; Apache's: {told}"))
-        changed = systems.compare(f"PROPFIND of {ENTRIES:,} files, {name}, after a change", _after_a_change(ask), 0)
-        rows.append(_untargeted(changed))
+        for where, folder in (("elsewhere", ""), ("in it", place)):
+            what = f"PROPFIND of {ENTRIES:,} files, {name}, after a change {where}"
+            rows.append(systems.compare(what, _after_a_change(ask, folder), 1))
     return rows
 
 
-def _after_a_change(ask: Callable[[Side], float]) -> Callable[[Side], float]:
-    """The same just after another file was written, so that nothing that was written before can be sent again."""
+def _after_a_change(ask: Callable[[Side], float], folder: str) -> Callable[[Side], float]:
+    """The same just after a file was written in a folder."""
 
     def act(side: Side) -> float:
         with side.open() as connection:
-            connection.ask("PUT", f"{side.prefix}note", body=os.urandom(100), expect=(201, 204))
+            connection.ask("PUT", f"{side.prefix}{folder}note", body=os.urandom(100), expect=(201, 204))
         return ask(side)
 
     return act

@@ -14,12 +14,12 @@ import msgspec
 
 from mimeifs.api import errors
 from mimeifs.api.frames import GREETING, MAX_REPLY, MAX_REQUEST, Frames, check_greeting, frame
-from mimeifs.api.requests import Failure, Request, decode_reply, encode
+from mimeifs.api.requests import Failure, Request, decode_reply, in_parts
 from mimeifs.errors import ForbiddenError, PeerError, TooLargeError
+from mimeifs.store.interfaces import Buffer
 
 R = TypeVar("R", bound=msgspec.Struct)
 _ANSWER_SECONDS = 10.0
-_PIECE = 128 << 10
 _PEER = struct.Struct("iII")
 _ENDED = "the node ended in the middle of an answer; what it had promised is kept: see its log"
 
@@ -56,15 +56,27 @@ class Client:
     def post(self, request: Request[R]) -> None:
         """Send a request; its reply is to be heard later, in turn."""
         try:
-            payload = encode(request)
+            payload, behind = in_parts(request)
         except OverflowError:
             raise TooLargeError("a number that is asked for has more than 64 bits") from None
-        if len(payload) > MAX_REQUEST:
-            raise TooLargeError(f"a request of {len(payload)} bytes is over the limit of {MAX_REQUEST}")
+        size = len(payload) + len(behind)
+        if size > MAX_REQUEST:
+            raise TooLargeError(f"a request of {size} bytes is over the limit of {MAX_REQUEST}")
         try:
-            self._socket.sendall(frame(payload))
+            self._send(frame(payload, len(behind)), behind)
         except OSError as error:
             raise PeerError(_ENDED) from error
+
+    def _send(self, head: bytes, behind: Buffer) -> None:
+        """Send both, one behind the other, without joining them."""
+        if not len(behind):
+            self._socket.sendall(head)
+            return
+        sent = self._socket.sendmsg((head, behind))
+        if sent < len(head):
+            self._socket.sendall(head[sent:])
+        with memoryview(behind) as view:
+            self._socket.sendall(view[max(sent - len(head), 0) :])
 
     def heard(self, _request: Request[R]) -> R:
         """The reply to the first request that has none yet; raises what the node raised, or ``PeerError``."""
@@ -80,15 +92,15 @@ class Client:
             raise errors.from_wire(reply.error, reply.message, reply.path)
         return cast("R", reply)
 
-    def _receive(self) -> bytes:
+    def _receive(self) -> memoryview:
         while (payload := self._next()) is None:
-            data = self._socket.recv(_PIECE)
-            if not data:
+            count = self._socket.recv_into(self._frames.room())
+            if not count:
                 raise PeerError(_ENDED)
-            self._frames.feed(data)
+            self._frames.add(count)
         return payload
 
-    def _next(self) -> bytes | None:
+    def _next(self) -> memoryview | None:
         try:
             return self._frames.next()
         except TooLargeError as error:
@@ -120,6 +132,7 @@ def connect(path: Path) -> Client | None:
     except OSError:
         return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_REQUEST)  # Or as much as anybody may have.
     try:
         # Through the descriptor, because a socket's address has no room for a long path (unix(7): 108 bytes).
         connection.connect(f"/proc/self/fd/{folder}/{path.name}")

@@ -8,12 +8,15 @@ What this is not: heavy reading. Who wants differences, a path's history or a ch
 in a process of its own. Always true: each request class states its reply class; ``REQUESTS`` and ``REPLIES`` hold all.
 """
 
+import struct
 from typing import Literal, get_args
 
 import msgspec
 
+from mimeifs.api.requesting import R
 from mimeifs.api.requesting import Request as Request
 from mimeifs.api.tree_requests import (
+    Again,
     Begin,
     Begun,
     ChangesFound,
@@ -59,6 +62,7 @@ from mimeifs.api.tree_requests import (
 from mimeifs.api.tree_requests import (
     VersionLine as VersionLine,
 )
+from mimeifs.store.interfaces import Buffer
 
 # What replies are made of
 
@@ -344,6 +348,7 @@ AnyRequest = (
     | Begin
     | Look
     | Entries
+    | Again
     | OpenFile
     | ReadPart
     | CloseReading
@@ -398,7 +403,7 @@ AnyReply = (
 )
 
 REQUESTS: tuple[type[Request[msgspec.Struct]], ...] = get_args(AnyRequest)
-READING = (List, ListAll, Info, Log, ListRefs, Settle, Look, Entries, FindLocks, Space, VersionsOf, StatesOf, StandingOf)
+READING = (List, ListAll, Info, Log, ListRefs, Settle, Look, Entries, Again, FindLocks, Space, VersionsOf, StatesOf, StandingOf)
 """Requests that change nothing."""
 PASSING = (*READING, SyncTokenOf, ChangesSince, Begin, OpenFile, ReadPart, CloseReading, Stage, WriteStaged, Discard)
 """Requests that leave nothing behind which a crash must spare."""
@@ -407,3 +412,12 @@ REPLIES: tuple[type[msgspec.Struct], ...] = get_args(AnyReply)
 encode = msgspec.msgpack.encode
 decode_request = msgspec.msgpack.Decoder(AnyRequest).decode
 decode_reply = msgspec.msgpack.Decoder(AnyReply).decode
+_NO_BYTES, _BIN32 = b"\xc4\x00", struct.Struct(">BI")
+
+
+def in_parts(request: Request[R]) -> tuple[bytes, Buffer]:
+    """A request's payload, and what follows it: the bytes of a file, which end the map, so that nobody has to copy them."""
+    if not isinstance(request, WriteStaged):
+        return encode(request), b""
+    head = encode(msgspec.structs.replace(request, data=memoryview(b"")))
+    return head.removesuffix(_NO_BYTES) + _BIN32.pack(0xC6, len(request.data)), request.data

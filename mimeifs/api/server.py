@@ -8,6 +8,7 @@ unforeseen way is logged and answered. Nothing here waits for ever on a peer tha
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import struct
@@ -130,7 +131,7 @@ async def _greeting(stream: trio.abc.Stream) -> bytes:
     return bytes(found)
 
 
-async def _payload(stream: trio.abc.Stream, frames: Frames) -> bytes | None:
+async def _payload(stream: trio.abc.Stream, frames: Frames) -> memoryview | None:
     """The next request's bytes; None when the peer hung up or sent what cannot be one."""
     while True:
         try:
@@ -140,14 +141,37 @@ async def _payload(stream: trio.abc.Stream, frames: Frames) -> bytes | None:
             return None
         if payload is not None:
             return payload
-        with trio.fail_after(PATIENCE_SECONDS) if frames.inside else contextlib.nullcontext():
-            data = await stream.receive_some(MAX_REQUEST)
-        if not data:
+        count = await _received(stream, frames.room(), PATIENCE_SECONDS if frames.inside else math.inf)
+        if not count:
             return None
-        frames.feed(bytes(data))
+        frames.add(count)
 
 
-async def _answer(stream: trio.abc.Stream, carrier: Carrier, services: Services, payload: bytes) -> bool:
+async def _received(stream: trio.abc.Stream, place: memoryview, patience: float) -> int:
+    """Take in what there is; how much, 0 when the peer hung up."""
+    if isinstance(stream, trio.SocketStream):
+        # What is there already is taken without letting others run, as the stream would: they do while the answer is sent.
+        with contextlib.suppress(BlockingIOError):
+            return _taken(stream.socket.fileno(), place)
+        with trio.fail_after(patience):
+            await trio.lowlevel.wait_readable(stream.socket)
+        return _taken(stream.socket.fileno(), place)
+    with trio.fail_after(patience):
+        data = await stream.receive_some(len(place))
+    place[: len(data)] = data
+    return len(data)
+
+
+def _taken(fd: int, place: memoryview) -> int:
+    try:
+        return os.readv(fd, (place,))
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise trio.BrokenResourceError from error
+
+
+async def _answer(stream: trio.abc.Stream, carrier: Carrier, services: Services, payload: memoryview) -> bool:
     """Answer one request; whether the connection is still of use."""
     try:
         request = decode_request(payload)

@@ -41,8 +41,14 @@ def look(services: Services, request: requests.Look) -> requests.Looked:
 
 def entries(services: Services, request: requests.Entries) -> requests.Listed:
     """A page of a directory."""
-    found, after = services.resources.page(request.path, request.after, request.limit, properties=request.properties)
-    return requests.Listed(found, after)
+    found = services.resources.page(request.path, request.after, request.limit, properties=request.properties)
+    return requests.Listed(found.entries, found.next, found.mark, found.loose)
+
+
+def again(services: Services, request: requests.Again) -> requests.Listed:
+    """What may have changed on pages that somebody has kept."""
+    found = services.resources.again(request.path, request.mark, request.names, properties=request.properties)
+    return requests.Listed(found.entries, found.next, found.mark, found.loose, found.gone)
 
 
 def open_file(services: Services, request: requests.OpenFile) -> requests.Opened:
@@ -232,6 +238,7 @@ HANDLERS: dict[type[Request[Any]], Callable[[Services, Any], msgspec.Struct]] = 
     requests.Begin: begin,
     requests.Look: look,
     requests.Entries: entries,
+    requests.Again: again,
     requests.OpenFile: open_file,
     requests.ReadPart: read_part,
     requests.CloseReading: close_reading,

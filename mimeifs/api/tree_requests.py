@@ -10,7 +10,7 @@ import msgspec
 from mimeifs.api.requesting import Request
 from mimeifs.model.resource import NO_GUARD, Facts, Guard, Lock, Path
 
-SLICE = 256 << 10
+SLICE = 512 << 10
 """The most bytes of a file in one request or reply."""
 
 
@@ -45,10 +45,13 @@ class Look(Request[Looked], frozen=True, tag="look"):
 
 
 class Listed(msgspec.Struct, frozen=True, tag="listed"):
-    """A page of a directory."""
+    """A page of a directory; see ``mimeifs.model.resource.Page``."""
 
     entries: tuple[Facts, ...]
     next: bytes
+    mark: str = ""
+    loose: tuple[bytes, ...] = ()
+    gone: tuple[bytes, ...] = ()
 
 
 class Entries(Request[Listed], frozen=True, tag="entries"):
@@ -57,6 +60,16 @@ class Entries(Request[Listed], frozen=True, tag="entries"):
     path: Path
     after: bytes = b""
     limit: int = 500
+    properties: bool = False
+
+
+class Again(Request[Listed], frozen=True, tag="again"):
+    """What was loose on the pages of a directory, and what has changed since it had that mark; nothing and no mark where that
+    is not known."""
+
+    path: Path
+    mark: str
+    names: tuple[bytes, ...] = ()
     properties: bool = False
 
 
@@ -262,12 +275,12 @@ class Stage(Request[StagedAs], frozen=True, tag="stage"):
 
 
 class WriteStaged(Request[Done], frozen=True, tag="write-staged"):
-    """Append ``data``, which begins at ``offset``."""
+    """Append ``data``, which begins at ``offset``. It is where it was received: good until the reply goes."""
 
     session: int
     staged: int
     offset: int
-    data: bytes
+    data: memoryview
 
 
 class Discard(Request[Done], frozen=True, tag="discard"):

@@ -23,6 +23,7 @@ from mimeifs.model.versions import Versions
 from mimeifs.model.views import Views
 from mimeifs.store.blobs import BlobReader
 from mimeifs.store.database import U64, Database, Table, open_database
+from mimeifs.store.interfaces import Buffer
 from mimeifs.store.journal import JournalReader
 from mimeifs.store.packs import IndexRow
 
@@ -35,7 +36,7 @@ class Stillness:
     def __init__(self, position: int) -> None:
         self.position = position
 
-    def append(self, *_pieces: bytes) -> int:
+    def append(self, *_pieces: Buffer) -> int:
         """See ``Appender``."""
         raise ReadOnlyError("this command only reads")
 

@@ -25,6 +25,9 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 CHALLENGE = (("WWW-Authenticate", 'Basic realm="mimeifs", charset="UTF-8"'),)
 
+ANYBODY = Visitor("", may_write=True)
+"""Whoever can reach a server that asks for no names."""
+
 
 @dataclass
 class _Known:
@@ -52,7 +55,7 @@ class Gate:
     def admit(self, headers: Mapping[str, str], address: str, *, secure: bool) -> Visitor:
         """Who asks; raises ``Refusal`` (401, 403, 429)."""
         if self.accounts is None:
-            return Visitor("", may_write=True)
+            return ANYBODY
         header = headers.get("authorization")
         if header is None:
             if self.anonymous:

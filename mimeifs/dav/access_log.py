@@ -36,10 +36,13 @@ class AccessLog:
     def write(self, line: str) -> None:
         """Append a line."""
         data = f"{line}\n".encode(errors="replace")
-        with self._lock, suppress(OSError):
-            if self._size >= self._most:
-                self._turn()
-            self._size += os.write(self._descriptor, data)
+        with self._lock:
+            try:
+                if self._size >= self._most:
+                    self._turn()
+                self._size += os.write(self._descriptor, data)
+            except OSError:
+                return
 
     def _turn(self) -> None:
         """Begin a new file."""
@@ -72,10 +75,11 @@ class Entry:
             return
         call = self._call
         referer, agent = call.headers.get("referer", "-"), call.headers.get("user-agent", "-")
-        request = f"{call.method} {call.target} {call.protocol}"
+        user, request = self.user or "-", f"{call.method} {call.target} {call.protocol}"
+        if not _is_safe(f"{user}{request}{referer}{agent}"):
+            user, request, referer, agent = map(_safe, (user, request, referer, agent))
         self._log.write(
-            f'{self.address} - {_safe(self.user) or "-"} [{_when(int(time()))}] "{_safe(request)}" {status} {sent or "-"}'
-            f' "{_safe(referer)}" "{_safe(agent)}"'
+            f'{self.address} - {user} [{_when(int(time()))}] "{request}" {status} {sent or "-"} "{referer}" "{agent}"'
         )
 
 
@@ -107,8 +111,11 @@ def _when(second: int) -> str:
     return strftime("%d/%b/%Y:%H:%M:%S %z", localtime(second))
 
 
+def _is_safe(text: str) -> bool:
+    """Whether text stays between its quotes and on its line."""
+    return text.isprintable() and '"' not in text and "\\" not in text
+
+
 def _safe(text: str) -> str:
-    """Text that stays between its quotes and on its line."""
-    if text.isprintable() and '"' not in text and "\\" not in text:
-        return text
+    """The same text, so that it does."""
     return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text.translate(_ESCAPED))

@@ -18,14 +18,14 @@ _NUMBER = re.compile(r"-?\d{1,11}(\.\d{1,9}\d*)?\Z", re.ASCII)
 _LOWEST, _HIGHEST = -62135596800, 253402300799  # the years 1 and 9999: what the formats can hold
 
 
-def _clipped(at_ns: int) -> int:
-    return min(max(at_ns // SECOND, _LOWEST), _HIGHEST)
+def _clipped(seconds: int) -> int:
+    return min(max(seconds, _LOWEST), _HIGHEST)
 
 
 @lru_cache(4096)
 def http_date(seconds: int) -> str:
     """``Sun, 06 Nov 1994 08:49:37 GMT`` of whole seconds."""
-    when = gmtime(seconds)
+    when = gmtime(_clipped(seconds))
     return (
         f"{_DAYS[when.tm_wday]}, {when.tm_mday:02} {_MONTHS[when.tm_mon - 1]} {when.tm_year:04}"
         f" {when.tm_hour:02}:{when.tm_min:02}:{when.tm_sec:02} GMT"
@@ -34,18 +34,18 @@ def http_date(seconds: int) -> str:
 
 def modified(at_ns: int) -> str:
     """A time as ``Last-Modified`` has it."""
-    return http_date(_clipped(at_ns))
+    return http_date(at_ns // SECOND)
 
 
 @lru_cache(4096)
 def _created(seconds: int) -> str:
-    when = gmtime(seconds)
+    when = gmtime(_clipped(seconds))
     return f"{when.tm_year:04}-{when.tm_mon:02}-{when.tm_mday:02}T{when.tm_hour:02}:{when.tm_min:02}:{when.tm_sec:02}Z"
 
 
 def created(at_ns: int) -> str:
     """A time as ``creationdate`` has it: ``1997-12-01T17:42:21Z``."""
-    return _created(_clipped(at_ns))
+    return _created(at_ns // SECOND)
 
 
 def parse(text: str) -> int | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from mimeifs.dav.status import Refusal
+from mimeifs.store.interfaces import Buffer
 
 _ALGORITHMS = {"md5": "md5", "sha": "sha1", "sha-1": "sha1", "sha1": "sha1", "sha-256": "sha256", "sha256": "sha256"}
 _ALGORITHMS |= {"sha-512": "sha512", "sha512": "sha512", "adler32": "adler32"}
@@ -20,7 +21,7 @@ _HEADERS = ("content-md5", "repr-digest", "content-digest", "digest", "oc-checks
 
 
 class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: Buffer, /) -> None: ...
     def digest(self) -> bytes: ...
 
 
@@ -28,7 +29,7 @@ class _Adler32:
     def __init__(self) -> None:
         self._sum = 1
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: Buffer, /) -> None:
         self._sum = zlib.adler32(data, self._sum)
 
     def digest(self) -> bytes:
@@ -56,7 +57,7 @@ class Digests:
             if len(wanted) != len(_new(algorithm).digest()):
                 raise _bad(name)
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: Buffer) -> None:
         """Take in what came."""
         for one in self._hashes.values():
             one.update(data)

@@ -1,8 +1,10 @@
 """One request as a value, what belongs to all of them, and one answer."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from mimeifs.dav import paths
 from mimeifs.dav.interface import Path, Tree
@@ -34,8 +36,7 @@ class Visitor:
     may_write: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     """A request below the prefix. Header names are in lower case; ``raw`` is the path as it came, without the query."""
 
     method: str
@@ -63,12 +64,11 @@ class Exchange:
         return paths.destination(address, PREFIX, self.hosts)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What goes back; a body that is an iterator is sent as it comes, each piece before the next is made."""
 
     status: int
-    headers: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[tuple[str, str]] = []
     body: bytes | Iterator[Piece] = b""
 
     @property
@@ -79,7 +79,10 @@ class Answer:
     @property
     def size(self) -> int | None:
         """Bytes of the body, where that was said."""
-        return next((int(value) for name, value in self.headers if name == "Content-Length"), None)
+        for name, value in self.headers:
+            if name == "Content-Length":
+                return int(value)
+        return None
 
     def close(self) -> None:
         """It is not sent, or no more of it is."""

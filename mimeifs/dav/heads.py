@@ -52,11 +52,10 @@ def parse(data: bytes) -> Head:
     """The head in ``data``, which ends with its empty line. Raises ``Refusal``: 400, 417, 505."""
     first, _, rest = data[: -len(END)].partition(b"\r\n")
     match = _REQUEST_LINE.match(first)
-    method, target, protocol = _request_line(first) if match is None else (part.decode("latin-1") for part in match.groups())
+    method, target, protocol = _request_line(first) if match is None else first.decode("latin-1").split(" ")
     # A client says the same with every request; what may be a secret is not kept.
-    fields = _same(rest) if len(rest) <= MAX_KEPT and b"uthorization" not in rest else _fields(rest)
-    head = Head(method, target, protocol, fields)
-    _check_framing(head)
+    read = _same if len(rest) <= MAX_KEPT and b"uthorization" not in rest else _framed
+    head = Head(method, target, protocol, read(rest, protocol))
     return head if match is not None or target[0] in "/*" else _absolute(head)
 
 
@@ -68,9 +67,13 @@ def _absolute(head: Head) -> Head:
     return head._replace(target=match[2] or "/", fields={**head.fields, "host": match[1]})
 
 
-@lru_cache(256)
-def _same(data: bytes) -> Mapping[str, str]:
-    return _fields(data)
+def _framed(data: bytes, protocol: str) -> Mapping[str, str]:
+    fields = _fields(data)
+    _check_framing(fields, protocol)
+    return fields
+
+
+_same = lru_cache(256)(_framed)
 
 
 def _fields(data: bytes) -> Mapping[str, str]:
@@ -111,17 +114,16 @@ def _request_line(data: bytes) -> tuple[str, str, str]:
     return parts[0].decode("ascii"), parts[1].decode("latin-1"), parts[2].decode("ascii")
 
 
-def _check_framing(head: Head) -> None:
+def _check_framing(fields: Mapping[str, str], protocol: str) -> None:
     """Everybody is to read the end of the body at the same place (RFC 9112, 6.3)."""
-    fields = head.fields
     size, coding = fields.get("content-length"), fields.get("transfer-encoding")
     if size is not None and not _SIZE.match(size):
         raise Refusal(400, "Content-Length is a number")
     if coding is not None and size is not None:
         raise Refusal(400, "a body has a Content-Length or comes in chunks, not both")
-    if coding is not None and (coding.lower() != "chunked" or head.protocol == "HTTP/1.0"):
+    if coding is not None and (coding.lower() != "chunked" or protocol == "HTTP/1.0"):
         raise Refusal(400, "the only transfer coding here is chunked, of HTTP/1.1")
-    if head.protocol == "HTTP/1.1" and "host" not in fields:
+    if protocol == "HTTP/1.1" and "host" not in fields:
         raise Refusal(400, "a request of HTTP/1.1 says its Host")
     if fields.get("expect", "").lower() not in ("", "100-continue"):
         raise Refusal(417, "the only expectation here is 100-continue")
@@ -141,9 +143,9 @@ def chunk_size(data: bytes) -> int:
 def is_there(head: Head, data: bytes, at: int) -> bool:
     """Whether nobody needs to wait without a thread for more of the body that begins at ``at``: it is there, or it is so large
     that a thread is to receive it, or its sender waits to be asked for it, or it makes no sense."""
-    if "expect" in head.fields:
-        return True
     size = head.size
+    if size == 0 or "expect" in head.fields:
+        return True
     if (len(data) - at if size is None else size) > SMALL_BODY:
         return True
     return has_come(head, data, at)

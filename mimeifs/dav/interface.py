@@ -5,11 +5,11 @@ cannot be done raises a ``MimeiError`` and has changed nothing. Atomicity, durab
 matter; URLs, headers and XML are none of it.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from mimeifs.api.tree_requests import ChangesFound, Standing, StatesAt, VersionsAt
-from mimeifs.dav.known import Known
+from mimeifs.api.tree_requests import ChangesFound, Listed, Standing, StatesAt, VersionsAt
+from mimeifs.dav.known import Known, Listings
 from mimeifs.model.resource import Facts, Guard, Lock, Path
 from mimeifs.store.interfaces import Buffer
 from mimeifs.store.pages import Piece
@@ -18,6 +18,7 @@ __all__ = [
     "ChangesFound",
     "Facts",
     "Guard",
+    "Listed",
     "Lock",
     "Path",
     "Piece",
@@ -50,8 +51,8 @@ class Reading(Protocol):
 class Staged(Protocol):
     """An upload on its way, which nobody sees until it is committed."""
 
-    def write(self, data: bytes) -> None:
-        """Take in the next bytes."""
+    def write(self, data: Buffer) -> None:
+        """Take in the next bytes, which are the caller's again when it returns."""
 
     def discard(self) -> None:
         """Forget it."""
@@ -64,12 +65,12 @@ class Tree(Protocol):
     """The node's tree."""
 
     @property
-    def listings(self) -> Known[Hashable, str] | None:
-        """What was written of directories, for as long as the tree stays as it is; None where nobody can tell."""
+    def listings(self) -> Listings | None:
+        """What was written of directories; None where nobody can tell whether it is still so."""
 
     @property
     def small(self) -> Known[Path, tuple[list[tuple[str, str]], bytes]] | None:
-        """The same of small files: what is said of them, and their bytes."""
+        """What is said of small files and their bytes, for as long as the tree stays as it is; None where nobody can tell."""
 
     def look(self, path: Path, *, properties: bool = False) -> Facts:
         """What is there."""
@@ -79,8 +80,11 @@ class Tree(Protocol):
     ) -> tuple[list[Facts], bytes]:
         """A page of a directory, in the order of names, and after which name the next begins: b"" on the last."""
 
-    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Sequence[Facts]]:
+    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Listed]:
         """All that is in a directory, page by page."""
+
+    def again(self, path: Path, mark: str, names: Sequence[bytes], *, properties: bool = False) -> Listed:
+        """What is loose in a directory, and what has changed since it had that mark; nothing and no mark where nobody knows."""
 
     def open(self, path: Path) -> Reading:
         """Open a file to read."""

@@ -1,12 +1,17 @@
 """What the node has answered, for as long as it would answer the same: nothing is asked twice of a tree that stays as it is.
 
-Kept with the node's pulse from before it was asked. Always true: what is given out was asked for after the last change of the
-tree; memory stays within bounds; may be used from many threads, since each step is one of a dictionary.
+Kept with the node's pulse from before it was asked; what was written of a directory also with the mark that the node gives it
+(``model/marks``), which stays though something changes elsewhere. Always true: what is given out was asked for after the last
+change of the tree, or the node has said since that it is still so; memory stays within bounds; may be used from many threads.
 """
 
-from collections.abc import Callable
-from typing import Generic, TypeVar
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, NamedTuple, TypeVar
 
+OVERHEAD = 256
+"""What a row costs beside its characters, and a listing beside its rows, in bytes."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -40,3 +45,42 @@ class Known(Generic[K, V]):
             self._answers, self._size, self._at = {}, 0, moment
         self._size += size
         self._answers[key] = (moment, answer)
+
+
+class Listing(NamedTuple):
+    """What was written of a directory at ``moment``, and its mark, "" for none: the rows by name, and which are loose."""
+
+    moment: int
+    mark: str
+    rows: dict[bytes, str]
+    loose: tuple[bytes, ...] = ()
+
+
+class Listings:
+    """Listings by what was asked, at most ``room`` characters of them; those asked for last stay."""
+
+    def __init__(self, pulse: Callable[[], int], *, room: int) -> None:
+        self.now = pulse
+        """The moment, to be taken before the node is asked. A listing of the same moment is still so."""
+        self._room = room
+        self._size = 0
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[int, Listing]] = OrderedDict()
+
+    def get(self, key: Hashable) -> Listing | None:
+        """What is kept, whether or not it is still so."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                return None
+            self._kept.move_to_end(key)
+            return found[1]
+
+    def keep(self, key: Hashable, listing: Listing) -> None:
+        """Keep a listing, in the place of an older one."""
+        size = OVERHEAD * (1 + len(listing.rows)) + sum(map(len, listing.rows.values()))
+        with self._lock:
+            self._size += size - self._kept.pop(key, (0, None))[0]
+            self._kept[key] = size, listing
+            while self._size > self._room:
+                self._size -= self._kept.popitem(last=False)[1][0]

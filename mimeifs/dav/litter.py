@@ -19,6 +19,7 @@ from mimeifs.dav.interface import (
     ChangesFound,
     Facts,
     Guard,
+    Listed,
     Lock,
     Path,
     Reading,
@@ -29,6 +30,7 @@ from mimeifs.dav.interface import (
     VersionsAt,
 )
 from mimeifs.errors import LockHeldError, MimeiError, NotFoundError, TooLargeError
+from mimeifs.store.interfaces import Buffer
 
 MAX_BYTES = 16 << 20
 MAX_FILE = 4 << 20
@@ -66,7 +68,7 @@ class _Upload:
         self._litter = litter
         self._data = bytearray()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Buffer) -> None:
         """See ``Staged``."""
         if len(self._data) + len(data) > MAX_FILE:
             raise TooLargeError(f"a file that a desktop makes for itself has at most {MAX_FILE} bytes here")
@@ -140,9 +142,13 @@ class LitterTree:
         """See ``Tree``. What is kept aside is not listed."""
         return self._tree.entries(path, after, limit, properties=properties)
 
-    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Sequence[Facts]]:
+    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Listed]:
         """See ``Tree``, and ``entries``."""
         return self._tree.pages(path, properties=properties)
+
+    def again(self, path: Path, mark: str, names: Sequence[bytes], *, properties: bool = False) -> Listed:
+        """See ``Tree``."""
+        return self._tree.again(path, mark, names, properties=properties)
 
     def open(self, path: Path) -> Reading:
         """See ``Tree``."""

@@ -19,6 +19,7 @@ _FOR = re.compile(r'(?:^|;)\s*for="?\[?([0-9a-fA-F.:]+?)\]?(?::\d+)?"?\s*(?:;|$)
 _EXPOSED = "DAV, ETag, Content-Range, Content-Length, Last-Modified, Lock-Token, Location, Allow"
 
 
+@lru_cache(256)
 def is_loopback(address: str) -> bool:
     """Whether whoever is connected is on this machine."""
     try:

@@ -8,6 +8,7 @@ RFC 3986 reserves is part of a name here.
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from mimeifs.dav.status import Refusal
@@ -15,6 +16,8 @@ from mimeifs.dav.status import Refusal
 Path = tuple[bytes, ...]
 
 MAX_TARGET = 16 << 10
+MAX_KNOWN = 256
+"""How long a path may be to be known when it comes again."""
 _ESCAPE = re.compile(rb"%(.{0,2})", re.DOTALL)
 _HEX = re.compile(rb"[0-9A-Fa-f]{2}\Z")
 _KEPT = "!$&'()*+,=:@~"
@@ -25,11 +28,18 @@ def decode(raw: str) -> Path:
     """The names in the path of a target (without a query). Raises ``Refusal`` (400, 414)."""
     if len(raw) > MAX_TARGET:
         raise Refusal(414, f"an address has at most {MAX_TARGET} characters")
+    return _known(raw) if len(raw) <= MAX_KNOWN else _decoded(raw)
+
+
+def _decoded(raw: str) -> Path:
     try:
         data = raw.encode("latin-1")
     except UnicodeEncodeError:
         data = raw.encode()
     return tuple(_segment(part) for part in data.split(b"/") if part)
+
+
+_known = lru_cache(4096)(_decoded)
 
 
 def _segment(part: bytes) -> bytes:

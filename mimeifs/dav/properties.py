@@ -1,13 +1,14 @@
 """PROPFIND and PROPPATCH (RFC 4918, sections 9.1 and 9.2): asking for properties, and setting them."""
 
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from time import time_ns
 from typing import Protocol
 
 from mimeifs.dav import dates, live, members, multistatus, naming, preconditions, xml_in
 from mimeifs.dav.exchange import Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path
+from mimeifs.dav.known import Listing, Listings
 from mimeifs.dav.live import ATTRIBUTES, CHECKSUMS, KEPT, LAST_ACCESS, WIN32, Context, Value
 from mimeifs.dav.multistatus import element, empty_element, row
 from mimeifs.dav.reading import missing
@@ -20,6 +21,8 @@ from mimeifs.dav.xml_in import DAV, Change, Propfind
 MAX_NAMES = 256
 MAX_KEPT = 4 << 20
 """How long a listing may be, in characters, to be kept for who asks again."""
+MAX_LOOSE = 128
+"""Of how many members it is worth asking again what the others need not be asked."""
 _TIMES = {
     DAV + "getlastmodified": "mtime_ns",
     WIN32 + "Win32LastModifiedTime": "mtime_ns",
@@ -83,40 +86,70 @@ def _rows(
         return
     write = writer(asked, live.ALL, context, brief)
     if not members.is_quick(asked):
-        for page in _members(exchange, path, dead):
-            yield from (write(shown, here) for shown, here in page)
+        for page in exchange.tree.pages(path, properties=dead):
+            yield from (write(shown, here) for shown, here in _followed(exchange, path, page.entries))
         return
     quick = members.writer(asked, path, context, brief, write)
-    yield from _kept(exchange, (path, asked, brief), _members(exchange, path, dead), quick)
-
-
-def _members(exchange: Exchange, path: Path, dead: bool) -> Iterator[list[tuple[Facts, Path]]]:
-    """The members of a collection and their paths, page by page; links are followed."""
-    tree = exchange.tree
-    for page in tree.pages(path, properties=dead):
-        found = [(one, (*path, one.name)) for one in page]
-        yield [(naming.followed(tree, here, one)[1] if one.kind == "symlink" else one, here) for one, here in found]
-
-
-def _kept(exchange: Exchange, key: Hashable, pages: Iterator[list[tuple[Facts, Path]]], write: members.Write) -> Iterator[str]:
-    """Rows as they were written the last time where nothing has changed since; else as they are written now, and kept."""
     listings = exchange.tree.listings
-    known = None if listings is None else listings.get(key)
+    known = None if listings is None else _kept(exchange, listings, (path, asked, brief), dead, quick)
     if known is not None:
-        yield known
+        yield "".join(known.rows.values())
         return
-    moment = 0 if listings is None else listings.now()
-    rows: list[str] | None = [] if listings is not None else None
-    size = 0
-    for page in pages:
-        text = "".join([write(shown, here) for shown, here in page])
-        size += len(text)
-        if rows is not None:
-            # A lock on an empty name shows as a file without a number, and ends by itself.
-            rows = [*rows, text] if size <= MAX_KEPT and all(shown.ino for shown, _ in page) else None
+    yield from _written(exchange, listings, (path, asked, brief), dead, quick)
+
+
+def _followed(exchange: Exchange, path: Path, entries: Iterable[Facts]) -> list[tuple[Facts, Path]]:
+    """What members of a collection lead to, and their paths."""
+    found = [(one, (*path, one.name)) for one in entries]
+    return [(naming.followed(exchange.tree, here, one)[1] if one.kind == "symlink" else one, here) for one, here in found]
+
+
+Key = tuple[Path, Propfind, bool]
+
+
+def _kept(exchange: Exchange, listings: Listings, key: Key, dead: bool, write: members.Write) -> Listing | None:
+    """A listing that was written earlier; where anything has changed since, with those rows written again that may say
+    something else. None where nobody knows which."""
+    known, moment = listings.get(key), listings.now()
+    if known is None or known.moment == moment:
+        return known
+    page = exchange.tree.again(key[0], known.mark, known.loose, properties=dead) if known.mark else None
+    if page is None or not page.mark:
+        return None
+    rows = known.rows
+    if page.entries or page.loose or page.gone:
+        found = dict.fromkeys(page.loose, "")  # A link that leads nowhere has no row, and may have one later.
+        found |= {here[-1]: write(shown, here) for shown, here in _followed(exchange, key[0], page.entries)}
+        rows = {name: text for name, text in (known.rows | found).items() if name not in page.gone}
+        if not known.rows.keys() >= found.keys():
+            rows = dict(sorted(rows.items()))
+    known = Listing(moment, page.mark if len(page.loose) <= MAX_LOOSE else "", rows, page.loose)
+    listings.keep(key, known)
+    return known
+
+
+def _written(exchange: Exchange, listings: Listings | None, key: Key, dead: bool, write: members.Write) -> Iterator[str]:
+    """Rows as they are now; kept where the node can say later whether they are still so."""
+    moment, marks, size = 0 if listings is None else listings.now(), set[str](), 0
+    rows: dict[bytes, str] | None = None if listings is None else {}
+    loose: list[bytes] = []
+    for page in exchange.tree.pages(key[0], properties=dead):
+        shown_here = _followed(exchange, key[0], page.entries)
+        found = {here[-1]: write(shown, here) for shown, here in shown_here}
+        text = "".join(found.values())
         yield text
+        size += len(text)
+        marks.add(page.mark)
+        loose += page.loose
+        if rows is None or size > MAX_KEPT or not all(shown.ino for shown, _ in shown_here):
+            rows = None  # A lock on an empty name shows as a file without a number, and ends by itself.
+        else:
+            rows |= dict.fromkeys(page.loose, "") | found
     if listings is not None and rows is not None:
-        listings.keep(key, "".join(rows), moment, size)
+        # Of pages with one mark the first was still so when the last was looked at.
+        mark = marks.pop() if len(marks) == 1 and len(loose) <= MAX_LOOSE else ""
+        if mark or moment == listings.now():
+            listings.keep(key, Listing(moment, mark, rows, tuple(loose)))
 
 
 def writer(asked: Propfind, everything: tuple[str, ...], context: Context, brief: bool) -> Writer:

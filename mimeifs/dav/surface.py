@@ -177,7 +177,6 @@ def _refused(refusal: Refusal) -> Answer:
 
 def _complete(answer: Answer, more: Headers) -> Answer:
     """The answer with all its headers."""
-    headers = [*answer.headers, *more]
     if isinstance(answer.body, bytes) and answer.has_body and answer.size is None:
-        headers.append(("Content-Length", str(len(answer.body))))
-    return Answer(answer.status, headers, answer.body)
+        more = (*more, ("Content-Length", str(len(answer.body))))
+    return Answer(answer.status, [*answer.headers, *more], answer.body) if more else answer

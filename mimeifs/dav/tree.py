@@ -8,7 +8,7 @@ and what was open on the first is gone. A tree is made in the process that uses 
 """
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from mimeifs.api.client import Client, connect
 from mimeifs.api.requesting import Request
 from mimeifs.api.streaming import Stream
 from mimeifs.api.tree_requests import SLICE
-from mimeifs.dav.known import Known
+from mimeifs.dav.known import Known, Listings
 from mimeifs.dav.sealed import Sealed
 from mimeifs.errors import MimeiError, PeerError
 from mimeifs.model.resource import Facts, Guard, Lock, Path
@@ -64,7 +64,7 @@ class NodeTree:
         self._lifeline: tuple[Client, int] | None = None
         self._sealed = Sealed(storage)
         self._opened = None if pulse is None else Known[Path, requests.Opened](pulse, most=MAX_KNOWN)
-        self.listings = None if pulse is None else Known[Hashable, str](pulse, most=MAX_KNOWN, room=LISTING_CHARACTERS)
+        self.listings = None if pulse is None else Listings(pulse, room=LISTING_CHARACTERS)
         self.small = None if pulse is None else Known[Path, Small](pulse, most=MAX_KNOWN, room=SMALL_BYTES)
 
     # Connections
@@ -196,7 +196,7 @@ class NodeTree:
                 return found, page.next
             after = page.next
 
-    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Sequence[Facts]]:
+    def pages(self, path: Path, *, properties: bool = False) -> Iterator[requests.Listed]:
         """All that is in a directory; the node looks for the next page while one is looked at."""
         first = requests.Entries(path, properties=properties)
         request: requests.Entries | None = first
@@ -205,7 +205,7 @@ class NodeTree:
             while request is not None:
                 page = self.call(request)
                 request = _following(request, page)
-                yield page.entries
+                yield page
             return
         try:
             stream.send(first)
@@ -214,10 +214,14 @@ class NodeTree:
                 request = _following(request, page)
                 if request is not None:
                     stream.send(request)
-                yield page.entries
+                yield page
         finally:
             with suppress(MimeiError):  # It was raised already, or nobody wants to hear it.
                 stream.end()
+
+    def again(self, path: Path, mark: str, names: Sequence[bytes], *, properties: bool = False) -> requests.Listed:
+        """What is loose in a directory, and what has changed since it had that mark; nothing and no mark where nobody knows."""
+        return self.call(requests.Again(path, mark, tuple(names), properties))
 
     def open(self, path: Path) -> "Reading":
         """A file to be read, as it is now."""
@@ -380,13 +384,14 @@ class Staged:
         self._stream: Stream[requests.Done] | None = None
         self.size = 0
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append, which may go on after this returns; raises ``CapacityError``, now or later, where there is no room."""
+    def write(self, data: Buffer) -> None:
+        """Append, which may go on, without ``data``, after this returns; raises ``CapacityError``, now or later, where there is
+        no room."""
         with memoryview(data) as view:
             for start in range(0, len(view), SLICE):
-                piece = bytes(view[start : start + SLICE])
-                self._send(requests.WriteStaged(self._session, self._number, self.size, piece))
-                self.size += len(piece)
+                with view[start : start + SLICE] as piece:
+                    self._send(requests.WriteStaged(self._session, self._number, self.size, piece))
+                    self.size += len(piece)
 
     def _send(self, request: requests.WriteStaged) -> None:
         if self._stream is None and self.size:  # What is one piece needs no stream.

@@ -10,11 +10,13 @@ import select
 import socket
 from collections.abc import Callable
 from time import monotonic
+from typing import TypeVar
 
 from mimeifs.dav.heads import END, MAX_CHUNK_LINE, chunk_size
 from mimeifs.dav.status import Refusal
 from mimeifs.store.pages import Pages, Piece
 
+T = TypeVar("T")
 BUFFER = 64 << 10
 SEND_PIECE = 1 << 20
 TLS_PIECE = 128 << 10
@@ -62,6 +64,8 @@ class Inflow:
         self._timeout = timeout
         self._buffer = b""
         self._at = 0
+        self._pending: Callable[[], int] | None = getattr(sock, "pending", None)
+        """How much TLS holds back that the socket no longer tells of."""
         self.deadline = 0.0
         self.late = False
         self.ended = False
@@ -69,12 +73,7 @@ class Inflow:
 
     def has_data(self) -> bool:
         """Whether there is something to read without the network, TLS's own buffer included."""
-        return self._at < len(self._buffer) or self.is_pending()
-
-    def is_pending(self) -> bool:
-        """Whether TLS holds something back that the socket no longer tells of."""
-        pending = getattr(self._socket, "pending", None)
-        return pending is not None and pending() > 0
+        return self._at < len(self._buffer) or (self._pending is not None and self._pending() > 0)
 
     def waiting(self) -> tuple[bytes, int]:
         """What was received and not read: a buffer, and from where on."""
@@ -99,7 +98,7 @@ class Inflow:
 
     def receive_more(self) -> None:
         """Wait for more; raises ``TimeoutError``."""
-        self._add(self._receive(BUFFER))
+        self._add(self._received(lambda: self._socket.recv(BUFFER)))
 
     def _add(self, more: bytes) -> None:
         self.ended = not more
@@ -115,11 +114,13 @@ class Inflow:
             if self.ended:
                 return self._take(len(self._buffer))
 
-    def read(self, size: int) -> bytes:
-        """What is there, at most ``size`` bytes; waits for the first, b"" at the end."""
+    def read_into(self, place: memoryview) -> int:
+        """What is there, as far as it fits; waits for the first byte. How many there were, 0 at the end."""
         if self._at < len(self._buffer):
-            return self._take(min(self._at + size, len(self._buffer)))
-        return self._receive(size)
+            piece = self._take(min(self._at + len(place), len(self._buffer)))
+            place[: len(piece)] = piece
+            return len(piece)
+        return self._received(lambda: self._socket.recv_into(place))
 
     def _take(self, end: int) -> bytes:
         piece = self._buffer[self._at : end]
@@ -128,10 +129,10 @@ class Inflow:
             self._buffer, self._at = b"", 0
         return piece
 
-    def _receive(self, size: int) -> bytes:
+    def _received(self, receive: Callable[[], T]) -> T:
         while True:
             try:
-                return self._socket.recv(size)
+                return receive()
             except OSError as error:
                 if not not_now(error):
                     raise
@@ -204,36 +205,43 @@ class Body:
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes, b"" when the body is complete; raises ``Refusal`` (400, 408) where it is cut off."""
+        place = bytearray(size if self._chunked else min(size, self._left))
+        with memoryview(place) as view:
+            count = self.read_into(view)
+        return bytes(place[:count])
+
+    def read_into(self, place: memoryview) -> int:
+        """As many bytes as came and fit, 0 when the body is complete; raises as :meth:`read`."""
         if self.done:
-            return b""
+            return 0
         if self._begin is not None:
             begin, self._begin = self._begin, None
             begin()
         try:
-            return self._next(size)
+            return self._next(place)
         except TimeoutError:
             raise Refusal(408, "the upload stalled; nothing was changed: send it again") from None
         except (ConnectionError, OSError):
             raise Refusal(400, _CUT_OFF) from None
 
-    def _next(self, size: int) -> bytes:
+    def _next(self, place: memoryview) -> int:
         if self._left == 0 and self._chunked:
             self._left = self._chunk_size()
             if self._left == 0:
                 self._trailers()
                 self.done = True
-                return b""
-        data = self._source.read(min(size, self._left))
-        if not data:
+                return 0
+        count = self._source.read_into(place[: self._left])
+        if not count:
             raise Refusal(400, _CUT_OFF)
-        self._left -= len(data)
+        self._left -= count
         if self._left == 0:
             if self._chunked:
                 if self._source.readline(2) != b"\r\n":
                     raise Refusal(400, "a chunk of the body does not end where it said")
             else:
                 self.done = True
-        return data
+        return count
 
     def _chunk_size(self) -> int:
         line = self._source.readline(MAX_CHUNK_LINE)

@@ -237,8 +237,11 @@ class Operations(pyfuse3.Operations):
         else:
             node.lookups += 1
             self._live.nodes[node.ino] = node
-            if self._live.known > self.crowd.limit:
-                self.crowd.thin()
+            self._check_crowd()
+
+    def _check_crowd(self) -> None:
+        if self._live.known > self.crowd.limit:
+            self.crowd.thin()
 
     def _entry(self, node: Node, parent: Node | None = None, name: bytes = b"") -> EntryAttributes:
         """The reply that makes the kernel know a node."""
@@ -437,6 +440,7 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.EINVAL)
         del names[start_id:]
         nodes = self._live.nodes
+        self._check_crowd()
         # A restore gives the root of a present to another node of the same number.
         node = nodes.get(opened.node.ino, opened.node)
         volatile, rank = node.volatile, start_id

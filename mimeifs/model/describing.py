@@ -5,7 +5,7 @@ its last name, what exists throughout comes once. ``Cold`` may come from any cal
 """
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import merge
 
 from mimeifs.errors import MimeiError, NameTooLongError, NotFoundError
@@ -16,11 +16,12 @@ from mimeifs.model.live import Live
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.live_file import LiveFile
 from mimeifs.model.locking import LockRow, Locks, Step
+from mimeifs.model.marks import changed_since, is_loose, mark_of
 from mimeifs.model.node import Node, check_name
 from mimeifs.model.past import PastLeaf
 from mimeifs.model.past_paths import HistoryDir
 from mimeifs.model.properties import birth_in, kept_with, properties_in
-from mimeifs.model.resource import Facts, Path, ResourceKind
+from mimeifs.model.resource import Facts, Page, Path, ResourceKind
 from mimeifs.model.views import AllDir, RootDir, Views
 from mimeifs.store.content import EMPTY, ContentRef
 
@@ -125,23 +126,59 @@ class Describing:
             return _locked_facts(spot.name, spot.locked[0].taken_ns)
         return facts_of(spot.name, spot.found(), fixed=spot.fixed, properties=properties)
 
-    def page(self, spot: Spot, after: bytes, limit: int, *, properties: bool) -> tuple[tuple[Facts, ...], bytes]:
-        """Facts of what is in a directory, from just behind ``after``; and the name to go on behind, b"" at the end."""
-        node, rows = spot.found(), []
-        size, limit = 0, max(1, min(limit, PAGE))
-        entries = self._listed(node, after)
+    def page(self, spot: Spot, after: bytes, limit: int, *, properties: bool) -> Page:
+        """Facts of what is in a directory, from just behind ``after``."""
+        node = spot.found()
+        rows, loose, size, limit = list[Facts](), list[bytes](), 0, max(1, min(limit, PAGE))
+        mark, entries = mark_of(node, self._locks), self._listed(node, after)
         for name, child in entries:
             if isinstance(child, Facts):
                 rows.append(child)
-            elif child is None:
-                rows.append(_locked_facts(name, self._locks.on_name(node.ino, name)[0].taken_ns))
             else:
-                fixed = spot.fixed or (child.immutable and not node.immutable and node.steady(name))
-                rows.append(facts_of(name, child, fixed=fixed, properties=properties))
-            size += sum(len(key) + len(value) for key, value in rows[-1].properties.items())
+                size += self._add(spot, name, child, rows, loose, properties=properties)
             if len(rows) == limit or size > PAGE_BYTES:
-                return tuple(rows), b"" if next(entries, None) is None else name
-        return tuple(rows), b""
+                return Page(tuple(rows), b"" if next(entries, None) is None else name, mark, tuple(loose))
+        return Page(tuple(rows), b"", mark, tuple(loose))
+
+    def again(self, spot: Spot, mark: str, names: Sequence[bytes], *, properties: bool) -> Page:
+        """Facts of some of the names in a directory, and of those that have changed since it had that mark, with the mark it
+        has now; none and no mark where that is not known, or not worth it."""
+        node = spot.found()
+        now = mark_of(node, self._locks)
+        changed = [] if now == mark else changed_since(node, mark)
+        if not (mark and now) or changed is None or len(names) + len(changed) > PAGE:
+            return Page((), b"")
+        rows, loose, gone, size = list[Facts](), list[bytes](), list[bytes](), 0
+        for name in dict.fromkeys((*names, *changed)):
+            try:
+                child = _member(node, name)
+            except NotFoundError:
+                gone.append(name)
+                continue
+            size += self._add(spot, name, child, rows, loose, properties=properties)
+        return Page(tuple(rows), b"", now, tuple(loose), tuple(gone)) if size <= PAGE_BYTES else Page((), b"")
+
+    def _add(
+        self, spot: Spot, name: bytes, child: Node | None, rows: list[Facts], loose: list[bytes], *, properties: bool
+    ) -> int:
+        """Add the row of a name, None where only locks are, and note where it is loose; how many bytes of properties it has. A
+        link to what this node does not have shows nothing."""
+        node = spot.found()
+        if child is None:
+            rows.append(_locked_facts(name, self._locks.on_name(node.ino, name)[0].taken_ns))
+            return 0
+        if isinstance(child, Inode) and child.kind is Kind.LINK:
+            try:
+                child = self._live.resolve_link(child)
+            except MimeiError:
+                loose.append(name)
+                return 0
+        fixed = spot.fixed or (child.immutable and not node.immutable and node.steady(name))
+        facts = facts_of(name, child, fixed=fixed, properties=properties)
+        rows.append(facts)
+        if is_loose(node, child, facts):
+            loose.append(name)
+        return sum(len(key) + len(value) for key, value in facts.properties.items()) if facts.properties else 0
 
     def _listed(self, node: Node, after: bytes) -> Iterator[tuple[bytes, Node | Facts | None]]:
         plain = isinstance(node, LiveDir) and not isinstance(node, RootDir)
@@ -170,15 +207,18 @@ def _entries(directory: LiveDir, after: bytes) -> Iterator[tuple[bytes, Node | F
     for name, known, entry in directory.entries(after):
         if known is None and entry.kind is Kind.FILE and not entry.live and not entry.xattrs and entry.xattr_blob is None:
             yield name, _plain_facts(name, entry, number(seed, name))
-            continue
-        inode = known or _brief(directory, name, entry)
-        if inode.kind is not Kind.LINK:
-            yield name, inode
-            continue
-        try:
-            yield name, live.resolve_link(inode)
-        except MimeiError:
-            continue  # A link to what this node does not have shows nothing.
+        else:
+            yield name, known or _brief(directory, name, entry)
+
+
+def _member(directory: Node, name: bytes) -> Node:
+    """One of the names in a directory, as a page has it; raises ``NotFoundError``."""
+    if not isinstance(directory, LiveDir):
+        return directory.lookup(name)
+    known = directory.children.get(name, directory)
+    if known is None:
+        raise NotFoundError("no such file or directory")
+    return _brief(directory, name, directory.stored_entry(name)) if known is directory else known
 
 
 def _brief(directory: LiveDir, name: bytes, entry: Entry) -> Inode:

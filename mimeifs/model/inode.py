@@ -179,6 +179,8 @@ class Inode(Node):
     def stir(self, at: int) -> None:
         """Note with every directory that this inode is in, through links to MiMeis too, that a frame at ``at`` changed it."""
         stirred, place = at + 1, self.above()
+        if place is not None and place is self.parent:
+            place.note(self.name, at)
         if self.link_id:
             self.tree.linked_stirred = stirred
         top: Inode = self

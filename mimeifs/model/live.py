@@ -25,7 +25,7 @@ from mimeifs.model import state
 from mimeifs.model.entry import LinkedInode, decode_linked
 from mimeifs.store import operations, prolly
 from mimeifs.store.database import U64, Database, Table
-from mimeifs.store.interfaces import ViewSource
+from mimeifs.store.interfaces import Buffer, ViewSource
 from mimeifs.store.journal import JournalReader
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Appender(Protocol):
         """Where the next frame will begin."""
         ...
 
-    def append(self, *pieces: bytes) -> int:
+    def append(self, *pieces: Buffer) -> int:
         """Append one frame; its position. Raises ``CapacityError``, having appended nothing."""
         ...
 
@@ -321,7 +321,7 @@ class Live:
         """Have ``done`` called with the position of the next frame, or ``undo`` when it cannot be appended."""
         self._prepared.append((done, undo))
 
-    def append(self, *pieces: bytes) -> int:
+    def append(self, *pieces: Buffer) -> int:
         """Append one frame; returns its position. Raises ``CapacityError``, having appended nothing and undone what
         was prepared."""
         prepared = self._prepared

@@ -38,6 +38,10 @@ from mimeifs.store.database import U64, Table
 from mimeifs.store.overlay import DirRow, Totals, read_dir
 
 LINK_MAX = 65000
+MAX_NOTED = 64
+"""How many changed names are told apart."""
+_NO_NOTES: dict[bytes, int] = {}
+"""What all directories share of which nobody wants to know."""
 _FEW = 64
 _SETGID = 0o2000
 
@@ -45,7 +49,20 @@ _SETGID = 0o2000
 class LiveDir(Inode):
     """A directory of the present."""
 
-    __slots__ = ("_removed", "_sorted", "base", "children", "complete", "generation", "number", "stirred", "subdirs", "totals")
+    __slots__ = (
+        "_removed",
+        "_sorted",
+        "base",
+        "children",
+        "complete",
+        "generation",
+        "noted",
+        "noted_from",
+        "number",
+        "stirred",
+        "subdirs",
+        "totals",
+    )
 
     def __init__(self, tree: LiveTree, ino: int, entry: Entry) -> None:
         super().__init__(tree, ino, entry)
@@ -59,6 +76,9 @@ class LiveDir(Inode):
         self.generation = tree.live.generation
         self.complete = False
         self.stirred = 0
+        self.noted = _NO_NOTES
+        """The last frames that changed a name in it, or what stands there: all from ``noted_from`` on, unless that is 0."""
+        self.noted_from = 0
         row = read_dir(tree.live.database, entry.live) if entry.live else None
         if row is not None:
             self.base, self.totals, self.subdirs = row.base, row.totals, row.subdirs
@@ -331,7 +351,16 @@ class LiveDir(Inode):
         self.touched = at
         self.surface = None
         if self.tree.live.watched:
+            if self.noted_from and at not in self.noted.values():
+                self.noted_from = 0  # Nobody has said which name it was.
             self.stir(at)
+
+    def note(self, name: bytes, at: int) -> None:
+        """A frame at ``at`` changed a name, or what stands there."""
+        if self.noted_from:
+            self.noted[name] = at
+            if len(self.noted) > MAX_NOTED:
+                self.noted_from = 0
 
     def stir(self, at: int) -> None:
         """See ``Inode``."""
@@ -350,6 +379,7 @@ class LiveDir(Inode):
     def drop(self, name: bytes, at: int) -> None:
         """Memory after a removal: ``None`` until LMDB knows it."""
         self.keep(name, None)
+        self.note(name, at)
         self.tree.live.fade(at, lambda: self._fade_name(name, at))
         self._removed[name] = at
 

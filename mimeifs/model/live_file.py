@@ -158,7 +158,7 @@ class LiveFile(Inode):
                 pieces.append(live.reader.read(address, length))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def write(self, offset: int, data: bytes) -> int:
+    def write(self, offset: int, data: Buffer) -> int:
         """See ``Handle``."""
         length = len(data)
         if not length:

@@ -54,6 +54,7 @@ def link(directory: "LiveDir", name: bytes, inode: Inode) -> Inode:
     inode.stamp(at)
     tree.linked[inode.link_id] = inode
     directory.keep(name, inode)
+    directory.note(name, at)
     directory.changed(at, now)
     return inode
 

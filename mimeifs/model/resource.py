@@ -42,6 +42,21 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     content: ContentRef | None = None
 
 
+class Page(msgspec.Struct, frozen=True):
+    """A page of what is in a directory, and the name to go on behind, b"" at the end.
+
+    While ``mark`` is the directory's, its names and what was said of them stay as they are, but for those in ``loose``, which
+    may not even have been shown; an empty mark stands for nothing. ``gone`` were asked for and are not there. See
+    :mod:`mimeifs.model.marks`.
+    """
+
+    entries: tuple[Facts, ...]
+    next: bytes
+    mark: str = ""
+    loose: tuple[bytes, ...] = ()
+    gone: tuple[bytes, ...] = ()
+
+
 class Guard(msgspec.Struct, frozen=True):
     """What must hold at the very moment of a change. ``tokens`` are those of locks that the caller, ``user``, holds.
 

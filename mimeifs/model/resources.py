@@ -7,7 +7,7 @@ and no entry: it shows as an empty file, and no version ever has it.
 Always true: each change is one frame of the journal; what raises has changed nothing; the surfaces that cache names are told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mimeifs.errors import (
     ChangedError,
@@ -35,7 +35,7 @@ from mimeifs.model.node import RENAME_NOREPLACE, Node, Who
 from mimeifs.model.past import PastLeaf
 from mimeifs.model.properties import patch
 from mimeifs.model.relocating import NOT_FOLDED, Folded, Origin, Place, Relocating
-from mimeifs.model.resource import Facts, Guard, Lock, Path
+from mimeifs.model.resource import Facts, Guard, Lock, Page, Path
 from mimeifs.model.retiring import Leaving
 from mimeifs.model.saving import Saving
 from mimeifs.model.staging import StagedFile
@@ -78,9 +78,14 @@ class Resources:
         """What a path leads to, and what is on the way; raises ``NotFoundError`` where a directory on the way is missing."""
         return self._walk(path)
 
-    def page(self, path: Path, after: bytes, limit: int, *, properties: bool) -> tuple[tuple[Facts, ...], bytes]:
-        """Facts of what is in a directory, and the name to go on behind, b"" at the end."""
+    def page(self, path: Path, after: bytes, limit: int, *, properties: bool) -> Page:
+        """Facts of what is in a directory."""
         return self._describing.page(self._walk(path), after, limit, properties=properties)
+
+    def again(self, path: Path, mark: str, names: Sequence[bytes], *, properties: bool) -> Page:
+        """Facts of those names in a directory, and of those that have changed since it had that mark; none and no mark where
+        that is not known."""
+        return self._describing.again(self._walk(path), mark, names, properties=properties)
 
     def file(self, path: Path) -> tuple[Facts, LiveFile | PastLeaf | None]:
         """A file to be read, None for a locked empty name."""

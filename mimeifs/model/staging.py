@@ -26,6 +26,7 @@ from mimeifs.model.saving import kept_of
 from mimeifs.store import operations
 from mimeifs.store.content import SINGLE_LIMIT
 from mimeifs.store.database import U64, Table
+from mimeifs.store.interfaces import Buffer
 
 FILE_MODE = 0o666
 
@@ -47,7 +48,7 @@ class StagedFile:
         """Whether no bytes came."""
         return not self.file.size
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: Buffer) -> None:
         """Append ``data``, which must begin where the file ends."""
         if offset != self.file.size:
             raise InvalidError(f"the next bytes of a staged file are those at {self.file.size}, not at {offset}")

@@ -24,6 +24,7 @@ from blake3 import blake3
 
 from mimeifs.errors import CapacityError, IntegrityError, MimeiError, UnknownFormatError
 from mimeifs.store import disk
+from mimeifs.store.interfaces import Buffer
 
 SEGMENT_SIZE = 32 << 20
 MAX_PAYLOAD = 4 << 20
@@ -53,7 +54,7 @@ def frame_key(secret: bytes) -> bytes:
     return blake3(b"mimeifs journal frames", key=secret).digest()
 
 
-def _checksum(key: bytes, at: int, *pieces: bytes) -> bytes:
+def _checksum(key: bytes, at: int, *pieces: Buffer) -> bytes:
     state = blake3(at.to_bytes(8, "little"), key=key)
     for piece in pieces:
         state.update(piece)
@@ -146,7 +147,7 @@ class JournalWriter:
         """Number of the segment being appended to."""
         return self._number
 
-    def append(self, *pieces: bytes) -> int:
+    def append(self, *pieces: Buffer) -> int:
         """Append one frame made of ``pieces``; returns its position. Raises ``CapacityError`` or, when the disk fails or the
         journal is broken, ``IntegrityError``, having appended nothing."""
         if self.broken:

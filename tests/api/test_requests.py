@@ -8,7 +8,19 @@ import pytest
 from mimeifs.api import requests
 from mimeifs.api.frames import frame
 from mimeifs.api.handlers import HANDLERS
-from mimeifs.api.requests import AnyReply, Create, List, ListAll, Mimeis, Request, decode_reply, decode_request, encode
+from mimeifs.api.requests import (
+    AnyReply,
+    Create,
+    List,
+    ListAll,
+    Mimeis,
+    Request,
+    decode_reply,
+    decode_request,
+    encode,
+    in_parts,
+)
+from mimeifs.api.tree_requests import SLICE, WriteStaged
 
 ALL = typing.get_args(requests.AnyRequest)
 
@@ -31,6 +43,16 @@ def test_every_request_names_a_reply_that_can_be_sent(kind: type) -> None:
 def test_a_request_crosses_the_wire() -> None:
     request = Create(b"\xff name", "file", "cur", "txt", mark=b"\0")
     assert decode_request(encode(request)) == request
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 65_536, SLICE])
+def test_bytes_of_a_file_end_their_request_and_are_not_copied(size: int) -> None:
+    data = memoryview(bytearray(number % 251 for number in range(size)))
+    request = WriteStaged(7, 1 << 40, 3, data)
+    head, behind = in_parts(request)
+    assert behind is data
+    assert decode_request(head + bytes(behind)) == request
+    assert in_parts(List()) == (encode(List()), b"")
 
 
 def test_the_worked_example_of_the_format_page() -> None:

@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ from mimeifs.api.tree_requests import (
     VersionLine,
     VersionsAt,
 )
-from mimeifs.dav.interface import Facts, Guard, Lock, Path
+from mimeifs.dav.interface import Facts, Guard, Listed, Lock, Path
 from mimeifs.errors import (
     CapacityError,
     ChangedError,
@@ -87,9 +87,8 @@ class MemoryStaged:
         tree.staged.append(self)
 
     def write(self, data: bytes) -> None:
-        assert type(data) is bytes
-        assert 0 < len(data) <= 256 << 10
-        self._pieces.append(data)
+        assert 0 < len(data) <= 512 << 10
+        self._pieces.append(bytes(data))
 
     def discard(self) -> None:
         if self in self._tree.staged:
@@ -174,13 +173,16 @@ class MemoryTree:
             page = [self._facts((*path, name), node.children[name], properties=properties) for name in names[:limit]]
             return page, names[limit - 1] if len(names) > limit else b""
 
-    def pages(self, path: Path, *, properties: bool = False) -> Iterator[list[Facts]]:
+    def pages(self, path: Path, *, properties: bool = False) -> Iterator[Listed]:
         after = b""
         while True:
             page, after = self.entries(path, after, 500, properties=properties)
-            yield page
+            yield Listed(tuple(page), after)
             if not after:
                 return
+
+    def again(self, path: Path, mark: str, names: Sequence[bytes], *, properties: bool = False) -> Listed:
+        raise AssertionError("nothing here has a mark")
 
     def open(self, path: Path) -> MemoryReading:
         with self._lock:

@@ -34,3 +34,17 @@ def test_a_line_is_in_the_combined_format(tmp_path: Path, streamed: bool) -> Non
     assert told is not None, line
     assert re.fullmatch(r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}", told[1])
     assert told[2] == 'a \\"quoted\\"\\x0aname'
+
+
+@pytest.mark.parametrize("where", ["user", "target", "referer", "user-agent"])
+def test_whatever_a_client_says_stays_within_its_quotes(tmp_path: Path, where: str) -> None:
+    said = {"user": "ada", "target": "/webdav/a", "referer": "r", "user-agent": "u", where: 'x"\ny\\'}
+    call = Call("GET", said["target"], "HTTP/1.1", said, cast(Body, None), "https", "127.0.0.1")
+    entry = Entry(AccessLog(tmp_path / "log"), call, "192.0.2.7")
+    entry.user = said["user"]
+    entry.written(Answer(200, [], b""))
+    assert re.sub(r"\[.*\]", "[]", (tmp_path / "log").read_text()) == (
+        '192.0.2.7 - {user} [] "GET {target} HTTP/1.1" 200 - "{referer}" "{user-agent}"\n'.format(
+            **{**said, where: 'x\\"\\x0ay\\\\'}
+        )
+    )

@@ -1,5 +1,6 @@
 """The known faults of wsgidav 4 and cheroot 11, each by its name: none of them may be met here."""
 
+import random
 import socket
 import threading
 import time
@@ -20,6 +21,22 @@ def test_a_cut_off_put_is_not_accepted(served: Serving) -> None:
         client.socket.shutdown(socket.SHUT_WR)
         assert client.reply().status == 400
     assert served.ask("GET", X).body == b"old"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_long_body_arrives_as_it_was_sent_in_whatever_pieces(served: Serving, whole: bool) -> None:
+    draw = random.Random(7)
+    body, at = draw.randbytes(5 << 18), 0
+    with served.client() as client:
+        client.head("PUT", X, {"Content-Length": str(len(body))} if whole else {"Transfer-Encoding": "chunked"})
+        while at < len(body):
+            piece = body[at : at + draw.choice((1, 1000, 70_000, 600_000))]
+            client.send(piece if whole else b"%x\r\n%b\r\n" % (len(piece), piece))
+            at += len(piece)
+        if not whole:
+            client.send(b"0\r\n\r\n")
+        assert client.reply().status == 201
+        assert client.ask("GET", X).body == body
 
 
 def test_a_cut_off_chunked_put_is_not_accepted(served: Serving) -> None:

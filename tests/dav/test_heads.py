@@ -16,6 +16,17 @@ def test_a_head() -> None:
     assert parse(b"GET / HTTP/1.0\r\n\r\n").fields == {}
 
 
+def test_the_same_lines_are_judged_by_the_protocol_they_come_with() -> None:
+    chunks = b"Host: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(2):
+        assert parse(b"GET / HTTP/1.0\r\nX: y\r\n\r\n").fields == {"x": "y"}
+        with pytest.raises(Refusal):
+            parse(b"GET / HTTP/1.1\r\nX: y\r\n\r\n")
+        assert parse(b"PUT / HTTP/1.1\r\n" + chunks).size is None
+        with pytest.raises(Refusal):
+            parse(b"PUT / HTTP/1.0\r\n" + chunks)
+
+
 def test_a_whole_address_says_the_host() -> None:
     head = parse(b"GET http://there:1/a?b HTTP/1.1\r\nHost: here\r\n\r\n")
     assert (head.target, head.fields) == ("/a?b", {"host": "there:1"})

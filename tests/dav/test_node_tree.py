@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mimeifs.api.tree_requests import WriteStaged
+from mimeifs.api.tree_requests import SLICE, WriteStaged
 from mimeifs.dav import tree
 from mimeifs.dav.tree import NodeTree
 from mimeifs.errors import ChangedError, LockHeldError, MimeiError, NotFoundError, PeerError
@@ -194,6 +194,19 @@ def test_of_many_who_decided_upon_the_same_state_one_gets_through(beside: Beside
         assert beside.get(b"a") == (beside.photos / "a").read_bytes() == won[0]
 
 
+def test_an_upload_is_done_with_what_it_was_given(beside: Beside) -> None:
+    """Whoever uploads receives what comes next into the same memory."""
+    place, sent = bytearray(SLICE + 1000), b""
+    staged = beside.tree.stage(None)
+    for turn in range(12):
+        place[:] = bytes([turn]) * len(place)
+        staged.write(memoryview(place)[turn:])
+        sent += bytes(place[turn:])
+    staged.commit((b"photos", b"a"), NO_GUARD)
+    assert (beside.photos / "a").read_bytes() == sent
+    os.unlink(beside.photos / "a")
+
+
 def test_pages_of_a_directory_join_without_gap_or_double(beside: Beside) -> None:
     for number in range(600):
         (beside.photos / f"{number:04}").touch()
@@ -202,7 +215,7 @@ def test_pages_of_a_directory_join_without_gap_or_double(beside: Beside) -> None
     found, after = beside.tree.entries((b"photos",), limit=299)
     rest, end = beside.tree.entries((b"photos",), after, limit=301)
     assert (found + rest, end) == (whole, b"")
-    assert [facts for page in beside.tree.pages((b"photos",)) for facts in page] == whole
+    assert [facts for page in beside.tree.pages((b"photos",)) for facts in page.entries] == whole
 
 
 def test_pages_that_nobody_looks_at_hold_no_connection(beside: Beside) -> None:
@@ -210,15 +223,16 @@ def test_pages_that_nobody_looks_at_hold_no_connection(beside: Beside) -> None:
         (beside.photos / f"{number:04}").touch()
     held = [beside.tree.pages((b"photos",)) for _ in range(tree.STREAMS + 1)]  # One more than may ask ahead.
     for pages in held:
-        assert next(pages)[0].name == b"0000"
+        assert next(pages).entries[0].name == b"0000"
     assert beside.tree.stream() is None
     for pages in held[::2]:
         pages.close()
-    assert [sum(map(len, pages)) for pages in held] == [0 if index % 2 == 0 else 172 for index in range(len(held))]
+    counts = [sum(len(page.entries) for page in pages) for pages in held]
+    assert counts == [0 if index % 2 == 0 else 172 for index in range(len(held))]
     with pytest.raises(NotFoundError):
         next(beside.tree.pages((b"photos", b"none")))
     for _ in range(tree.STREAMS):
-        assert sum(map(len, beside.tree.pages((b"photos",)))) == 300
+        assert sum(len(page.entries) for page in beside.tree.pages((b"photos",))) == 300
     streams = [beside.tree.stream() for _ in range(tree.STREAMS)]
     assert None not in streams
     for stream in streams:

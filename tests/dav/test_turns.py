@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.mount
 
 PATHS = ("a", "b", "d", "d/a", "d/b", "e", "e/a")
 DATAS = (b"", b"x", b"0123456789" * 50, bytes(range(256)) * 300)
+MEMBERS = b"""<propfind xmlns="DAV:"><prop><getcontentlength/><getlastmodified/><getetag/></prop></propfind>"""
 WHEN = "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
@@ -295,10 +297,25 @@ class Turns:
             assert reply.body == thing.data, path
             assert os.stat(self.here(path)).st_size == len(thing.data)
             self.compare(path, Seen(thing, thing.turn, thing.data, reply["ETag"]))
+        for path in ("", *filter(self.is_dir, PATHS)):
+            self.check_listing(path)
         for fd, thing in self.opened:
             assert os.pread(fd, len(thing.data) + 1, 0) == thing.data
         for memory, thing in self.mapped:
             assert memory[:] == thing.data[: len(memory)]
+
+    def check_listing(self, path: str) -> None:
+        """A listing says of each member what is there; the second time, it is one that was kept."""
+        for _ in range(2):
+            reply = self.desk.ask(f"PROPFIND {path}/" if path else "PROPFIND ", {"Depth": "1"}, MEMBERS)
+            rows = [[part.text for part in row.iter() if not len(part)] for row in fromstring(reply.body)][1:]
+            found = {row[0].removeprefix(self.folder.place).rstrip("/"): row[1:4] for row in rows}
+            assert found.keys() == {key for key in self.tree if above(key) == path}
+            for key, (size, changed, tag) in found.items():
+                thing, now = self.tree[key], self.desk.ask(f"HEAD {key}")
+                if thing is not None:
+                    assert (size, changed) == (str(len(thing.data)), now["Last-Modified"]), key
+                    assert tag == now["ETag"] or (tag.startswith("W/") and not now["ETag"].startswith("W/")), key
 
     def compare(self, path: str, now: Seen) -> None:
         """Tags: another content has another one; what nobody wrote to has the same, or that of the sealed bytes."""

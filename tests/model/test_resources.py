@@ -568,7 +568,7 @@ def test_a_page_says_of_each_what_a_look_says(tree: Tree) -> None:
     tree.local.crash()  # Nothing is in memory any more, so what a page says comes out of what is stored.
     after = Tree(tree.local)
     after.put("/photos/d/new", b"y")
-    page, _ = after.local.run(lambda: after.resources.page(at("/photos/d"), b"", 100, properties=False))
+    page = after.local.run(lambda: after.resources.page(at("/photos/d"), b"", 100, properties=False)).entries
     assert {facts.name for facts in page} == {b"empty", b"small", b"long", b"inside", b"new", b"x"}
     for facts in page:
         path = (*at("/photos/d"), facts.name)

@@ -84,7 +84,7 @@ def there(local: Local, top: str, *, deep: bool) -> dict[Path, tuple[str, str]]:
     while waiting:
         here = waiting.pop()
         page = local.run(lambda here=here: tree.resources.page((*at(top), *here), b"", 128, properties=False))
-        for facts in page[0]:
+        for facts in page.entries:
             path = (*here, facts.name)
             found[path] = seen(facts)
             if deep and facts.kind == "dir" and facts.name != b"split":

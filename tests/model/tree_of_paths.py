@@ -30,8 +30,9 @@ class Tree:
         found: list[bytes] = []
         after = b""
         while True:
-            page, after = self.local.run(lambda after=after: self.resources.page(at(path), after, 3, properties=False))
-            found += [facts.name for facts in page]
+            page = self.local.run(lambda after=after: self.resources.page(at(path), after, 3, properties=False))
+            found += [facts.name for facts in page.entries]
+            after = page.next
             if not after:
                 return found
 
