@@ -21,6 +21,7 @@ from mimeifs.dav.listening import PREFIX, DriveOptions, shown
 from mimeifs.errors import ConflictError, MimeiError
 from mimeifs.freed import keep_freed_memory
 from mimeifs.home import Home
+from mimeifs.messages import end_signals
 
 if TYPE_CHECKING:
     from mimeifs.dav.http import Server
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 BACKLOG = 512
 NODE_SECONDS = 0.05
 """How often to look whether the node is there."""
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _Ended(Exception):
@@ -40,9 +40,10 @@ class _Ended(Exception):
 def run(home: Home, options: DriveOptions, tree: Tree, lifeline: int) -> None:
     """Serve until asked to end, or until the supervisor is gone. Raises ``ConflictError`` where the port is taken."""
     try:
-        for number in _SIGNALS:
+        numbers = end_signals()
+        for number in numbers:
             signal.signal(number, _stop_waiting)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         keep_freed_memory()
         if not _node_answers(home, lifeline):
             return
@@ -92,7 +93,7 @@ def _server(home: Home, options: DriveOptions, tree: Tree, listener: socket.sock
 
 
 def _serve(server: "Server", lifeline: int) -> None:
-    for number in _SIGNALS:
+    for number in end_signals():
         signal.signal(number, lambda *_: _end(server))
     server.prepare()
     threading.Thread(target=_end_on_loss, args=(lifeline, server), daemon=True).start()

@@ -13,7 +13,7 @@ import msgspec
 from mimeifs.model.orders import News
 
 END_SIGNAL = signal.SIGUSR1
-"""What ends a keeper: SIGTERM and SIGINT may come to the whole process group, and it must outlive the node."""
+"""What ends a keeper: what ends a node may come to the whole process group, and the keeper must outlive the node."""
 
 BUFFER = 4 << 20
 MAX_MESSAGE = 1 << 20
@@ -111,7 +111,13 @@ def receive_waiting(end: socket.socket) -> list[Message | Gone]:
         found.append(decode(data))
 
 
+def end_signals() -> tuple[signal.Signals, ...]:
+    """What ends a node: SIGTERM, SIGINT, and a terminal that is closed, unless nohup(1) has that ignored."""
+    hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    return (signal.SIGTERM, signal.SIGINT, *hang_up)
+
+
 def ignore_group_signals() -> None:
-    """Leave SIGTERM and SIGINT to the supervisor and the node."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    """Leave what ends a node to the supervisor and the node."""
+    for number in end_signals():
         signal.signal(number, signal.SIG_IGN)

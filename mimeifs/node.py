@@ -1,7 +1,7 @@
 """The node process: one trio loop with the model and the FUSE mount, the only process that changes the state of a MiMei.
 
 States: waiting for the keeper, serving, draining (the mount is gone, everything appended is being replayed), ended. It
-ends by SIGTERM, SIGINT or when somebody unmounts; then everything is durable before it exits. If it dies instead, the
+ends by SIGTERM, SIGINT, SIGHUP or when somebody unmounts; then everything is durable before it exits. If it dies instead, the
 keeper finishes what the journal holds.
 """
 
@@ -31,7 +31,20 @@ from mimeifs.freed import keep_freed_memory
 from mimeifs.fuse.mount import Mount, MountOptions
 from mimeifs.home import Home
 from mimeifs.ids import BlobId
-from mimeifs.messages import Announce, Broken, Go, Gone, Ready, Sync, Synced, Trouble, receive, receive_waiting, send
+from mimeifs.messages import (
+    Announce,
+    Broken,
+    Go,
+    Gone,
+    Ready,
+    Sync,
+    Synced,
+    Trouble,
+    end_signals,
+    receive,
+    receive_waiting,
+    send,
+)
 from mimeifs.model.node import Who
 from mimeifs.model.versions import Later, Unwritten
 from mimeifs.store.database import open_database
@@ -44,7 +57,6 @@ from mimeifs.syncer import Syncing
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """What asks a node to end. They are blocked when it is forked, so that none is lost before it listens."""
 
 TELL_SECONDS = 0.05
@@ -278,8 +290,9 @@ async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.soc
     """Mount and serve until asked to end, or until the supervisor, who has the other end of ``lifeline``, is gone."""
     asked = trio.Event()
     failure: Exception | None = None
-    with trio.open_signal_receiver(*END_SIGNALS) as signals:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
+    numbers = end_signals()
+    with trio.open_signal_receiver(*numbers) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         async with trio.open_nursery() as minders:
             minders.start_soon(_ask_on_signal, signals, asked)
             minders.start_soon(_ask_on_loss, lifeline, asked)

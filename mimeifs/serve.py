@@ -76,7 +76,7 @@ class _Supervisor:
         """Fork, mind, and clean up; 0, the node's exit code, or minus the signal that killed it. Raises what ended it."""
         gc.collect()
         gc.freeze()
-        before = {number: signal.signal(number, self._ask) for number in node.END_SIGNALS}
+        before = {number: signal.signal(number, self._ask) for number in messages.end_signals()}
         try:
             self._fork("keeper", self._keep)
             self._fork("syncer", self._sync)
@@ -126,13 +126,13 @@ class _Supervisor:
             drive.run(home, options, NodeTree(home.socket, home.storage, self._options.pulse.count), self._lifeline)
 
     def _fork(self, name: str, work: Callable[[], None]) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, node.END_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, messages.end_signals())
         tells, telling = os.pipe()
         pid = os.fork()
         if pid:
             os.close(telling)
             self._children[pid] = _Child(name, tells)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, node.END_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, messages.end_signals())
             return
         os.close(self._life)
         code = 1

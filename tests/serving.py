@@ -57,7 +57,18 @@ class Served:
         drive = () if "--dav" in self.options else ("--no-dav",)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.program, "serve", "--home", str(self.home), "--mount", str(self.mount), *drive, *self.options],
+                [
+                    "env",
+                    "--default-signal=HUP",
+                    *self.program,
+                    "serve",
+                    "--home",
+                    str(self.home),
+                    "--mount",
+                    str(self.mount),
+                    *drive,
+                    *self.options,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from mimeifs.api import errors as table
 from mimeifs.cli.command import Arguments, Context
@@ -57,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("interrupted")
         return table.EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has had enough; the interpreter must not try to flush into the void at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _lead_nowhere(sys.stdout)  # Whoever read the output has had enough.
         return EXIT_PIPE
     except OSError as error:
+        _flush_or_drop(sys.stdout)
         known = table.of_os_error(error)
         return _unforeseen(home, parsed) if known is None else _tell(known, parsed)
     except Exception:  # noqa: BLE001  # the last door before a traceback
@@ -76,6 +77,19 @@ def _open_standard_streams() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  # for as long as the process lives, as the one it replaces
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    """Have nobody get what is said from here on, nor what is buffered: the interpreter would try once more at its end, and end
+    with an exit code of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _flush_or_drop(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        _lead_nowhere(stream)
 
 
 def _tell(error: MimeiError, parsed: Arguments) -> int:
@@ -94,6 +108,7 @@ def _complain(line: str) -> None:
     """A line on standard error; where that takes none, the exit code says it all the same."""
     with suppress(OSError):
         print(line, file=sys.stderr)
+    _flush_or_drop(sys.stderr)
 
 
 def _as_json(row: table.Row, message: str) -> str:

@@ -252,8 +252,8 @@ COMMANDS = (
     Command(
         "serve",
         "run a node in the foreground and mount it",
-        "Run a node and mount it. Home and mount point are made if missing. Ctrl-C, SIGTERM or unmounting ends it, with\n"
-        "everything durable.",
+        "Run a node and mount it. Home and mount point are made if missing. Ctrl-C, SIGTERM, closing the terminal or\n"
+        "unmounting ends it, with everything durable.",
         (
             ("mimei serve --mount ~/mimei", "until Ctrl-C"),
             ("mimei serve --mount /srv/mimei --allow-other", "for every user of the machine"),

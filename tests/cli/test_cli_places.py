@@ -94,8 +94,27 @@ def test_no_file_of_the_store_takes_the_place_of_a_closed_stream(tmp_path: Path,
 
 
 @pytest.mark.parametrize("words", [("ls",), ("nothing",), ("ls", "--json")])
-def test_an_error_that_cannot_be_written_has_its_exit_code_all_the_same(tmp_path: Path, words: tuple[str, ...]) -> None:
-    known = subprocess.run([*MIMEI, "--home", str(tmp_path), *words], capture_output=True, check=False, timeout=60)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_error_that_cannot_be_written_has_its_exit_code_all_the_same(
+    tmp_path: Path, words: tuple[str, ...], unbuffered: str
+) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    command = [*MIMEI, "--home", str(tmp_path), *words]
+    known = subprocess.run(command, capture_output=True, check=False, timeout=60, env=environment)
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*MIMEI, "--home", str(tmp_path), *words], stderr=full, check=False, timeout=60)
+        done = subprocess.run(command, stderr=full, check=False, timeout=60, env=environment)
     assert (done.returncode, known.returncode > 1) == (known.returncode, True)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_want_of_room(tmp_path: Path, unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*MIMEI, "version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert (done.returncode, done.stderr.count(b"\n")) == (9, 1), done.stderr

@@ -188,10 +188,11 @@ def test_files_without_a_name_are_gone_after_a_death_and_leave_nothing(served: S
     check(served)
 
 
-def test_an_interrupt_to_the_whole_group_ends_cleanly(served: Served, writer: Writer) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_comes_to_the_whole_group_ends_cleanly(served: Served, writer: Writer, number: signal.Signals) -> None:
     writer.start()
     writer.more(30)
-    served.signal_group(signal.SIGINT)
+    served.signal_group(number)
     writer.stopped()
     assert served.ended() == 0
     served.start()

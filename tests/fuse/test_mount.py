@@ -19,16 +19,16 @@ from mimeifs.fuse.mount import MountOptions, mounted_device, parse_options, sour
 from mimeifs.model import acl
 from mimeifs.model.acl import Rule, Tag
 from tests.fuse.system_calls import refused
-from tests.serving import Served, serving
+from tests.serving import MIMEI, Served, serving
 
 LIST = acl.encode((Rule(Tag.OWNER, 7), Rule(Tag.USER, 5, 9), Rule(Tag.GROUP_OWNER, 4), Rule(Tag.MASK, 5), Rule(Tag.OTHER, 0)))
 ENDINGS: dict[str, Callable[[Served], int]] = {
     "SIGTERM": lambda served: served.end(signal.SIGTERM),
+    "SIGHUP": lambda served: served.end(signal.SIGHUP),
     "SIGINT": lambda served: served.end(signal.SIGINT),
     "fusermount3 -u": lambda served: (served.unmount(), served.ended())[1],
     "mimei umount": lambda served: (served.command("umount", str(served.mount)), served.ended())[1],
 }
-
 
 NOBODY = 65534
 
@@ -58,6 +58,16 @@ def test_a_clean_end_leaves_nothing_behind_and_everything_durable(ending: str, t
         served.start()
         assert (present / "unsynced").read_bytes() == content
         assert (present / "dir").stat().st_mtime_ns == 7
+        assert served.end() == 0
+
+
+@pytest.mark.mount
+def test_below_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path / "s", program=("nohup", *MIMEI)) as served:
+        present = served.mimei("work")
+        served.signal_group(signal.SIGHUP)
+        (present / "f").write_bytes(b"still here")
+        assert served.serves
         assert served.end() == 0
 
 
