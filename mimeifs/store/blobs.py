@@ -16,15 +16,15 @@ from pathlib import Path
 import zstandard
 from blake3 import blake3
 
-from mimeifs.errors import MimeiError, NotFoundError
+from mimeifs.errors import IntegrityError, MimeiError, NotFoundError
 from mimeifs.ids import BlobId, show_blob
+from mimeifs.store import slices
 from mimeifs.store.interfaces import Buffer, Cold, Part
 from mimeifs.store.pace import Pace
 from mimeifs.store.packfiles import Lookup, PackFiles, read_at, unreadable
 from mimeifs.store.packs import FRAME_SIZE, ZSTD, IndexRow, damaged, unpack
 from mimeifs.store.packwriter import PackWriter
 from mimeifs.store.parts import check_length, gathered, joined
-from mimeifs.store.slices import SLICE, Sliced, Slices
 
 __all__ = ["BlobReader", "Lookup", "PackWriter", "ResidentBlobReader"]
 
@@ -34,8 +34,10 @@ MAX_WINDOW = 8 << 20
 """The largest memory for a view, in bytes; a request and the whole of its first and last chunk fit in."""
 MAX_WAIT = 64 << 10
 """What a loop may wait for, in bytes."""
-MAX_LITTLE = MAX_WAIT - 2 * SLICE
-"""Up to here a read wants only a piece of a chunk, in bytes; the slices around it are no more than a loop may wait for."""
+MAX_LITTLE = MAX_WAIT - 2 * slices.SLICE
+"""Up to here a read has only the slices around it verified, in bytes; they are no more than a loop may wait for."""
+POPULAR = 8
+"""So many times slices of a blob are read before all of it is: about what that costs."""
 ENTRY_OVERHEAD = 160
 """What an entry of a cache costs beside its bytes."""
 
@@ -181,12 +183,7 @@ class BlobReader:
         self._room -= len(data) + ENTRY_OVERHEAD
         cache[blob] = data
         while self._room < 0 and cache:
-            oldest, data = cache.popitem(last=False)
-            self._room += len(data) + ENTRY_OVERHEAD
-            self._dropped(oldest, data)
-
-    def _dropped(self, blob: bytes, data: bytes) -> None:
-        """The cache has no room for these any more."""
+            self._room += len(cache.popitem(last=False)[1]) + ENTRY_OVERHEAD
 
 
 class _WouldWait(Exception):
@@ -211,9 +208,8 @@ class ResidentBlobReader(BlobReader):
         self._pins: OrderedDict[bytes, bytes] = OrderedDict()
         self._pin_room = pin_bytes
         self._pin_lock = threading.Lock()
-        self._slices = Slices()
-        self._little_of: dict[bytes, IndexRow] = {}
-        """Chunks in the cache that little was wanted of: their slices are remembered when they leave it."""
+        self._popularity: OrderedDict[bytes, int] = OrderedDict()
+        """How often a slice was wanted of a blob that is not in the cache."""
         self.pace: Pace | None = None
         """How quick the disk is, told by every small read. Where there is one, a loop's small reads wait for a quick disk
         instead of raising ``Cold``."""
@@ -239,7 +235,7 @@ class ResidentBlobReader(BlobReader):
             super().ahead(ids)
 
     def view(self, parts: Sequence[Part]) -> Buffer:
-        """See ``BlobReader``; where little is wanted of a chunk that is stored as it is, it comes by slices."""
+        """See ``BlobReader``; where little is wanted of a blob whose slices are known, only these are read."""
         if len(parts) == 1 and parts[0][2] <= MAX_LITTLE:
             return self._little(parts[0])
         if sum([length for _, _, length in parts]) <= MAX_LITTLE:
@@ -247,48 +243,40 @@ class ResidentBlobReader(BlobReader):
         return super().view(parts)
 
     def _little(self, part: Part) -> Buffer:
-        """One piece. A chunk that is read for it stays in the cache, and its slices longer than that."""
-        blob, start, length = part
-        found: bytes | IndexRow | None = self._in_memory(blob)
-        known = self._slices.of(blob) if found is None else None
-        if known is not None and (place := self._sliced(part, known)) is not None:
-            return place
-        found = found or self.locate(blob)
-        if not isinstance(found, IndexRow) or found.flags & ZSTD or found.plain <= MAX_WAIT:
+        blob = part[0]
+        found = self._in_memory(blob) or self.locate(blob)
+        if not isinstance(found, IndexRow) or not found.slices:
             return self._view((part,), (found,))
         check_length(found.plain, part)
-        place = self._window_of(found.plain)[: found.plain]
-        try:
-            self.fill(place, blob, found)
-        except _WouldWait:
-            self._want(blob, found)
-            raise Cold((blob,)) from None
-        self._little_of[blob] = found
-        self._remember(blob, bytes(place))
-        return place[start : start + length]
+        if self._is_popular(blob):
+            with suppress(IntegrityError):  # Where it is damaged somewhere else, what is wanted can be had.
+                return self._view((part,), (found,))
+        place = self._sliced(part, found)
+        return self._view((part,), (found,)) if place is None else place
 
-    def _dropped(self, blob: bytes, data: bytes) -> None:
-        row = self._little_of.pop(blob, None)
-        if row is not None:
-            self._slices.note(blob, row, data)
+    def _is_popular(self, blob: BlobId) -> bool:
+        """Whether so many slices of a blob were wanted that all of it, which stays in the cache, would have cost as much."""
+        times = self._popularity.pop(blob, 0) + 1
+        if times > POPULAR:
+            return True
+        self._popularity[blob] = times
+        if len(self._popularity) > MAX_WANTED:
+            self._popularity.popitem(last=False)
+        return False
 
-    def _sliced(self, part: Part, known: Sliced) -> memoryview | None:
-        """A piece of a blob whose slices are known, verified; None where it has to be looked at again, whole."""
+    def _sliced(self, part: Part, row: IndexRow) -> memoryview | None:
+        """A piece, verified by the slices around it; None where the whole blob has to be looked at."""
         blob, start, length = part
-        check_length(known.row.plain, part)
-        begin, end = known.around(start, start + length)
+        begin, end = slices.around(start, start + length, row.plain)
         place = self._window_of(end - begin)[: end - begin]
         try:
-            fd = self._files.descriptor(known.row.pack)
-            if self._read_into(fd, place, known.row.offset + begin) == end - begin and known.hold(begin, place):
-                return place[start - begin : start - begin + length]
+            count = self._read_into(self._files.descriptor(row.pack), place, row.offset + begin)
         except _WouldWait:
-            self._want(blob, self.locate(blob))
+            self._want(blob, row)
             raise Cold((blob,)) from None
-        except MimeiError:
-            pass  # The same blob may lie somewhere else by now.
-        self._slices.forget(blob)
-        return None
+        if count < len(place) or not slices.hold(row.slices, begin, place):
+            return None
+        return place[start - begin : start - begin + length]
 
     def _in_memory(self, blob: BlobId) -> bytes | None:
         data = super()._in_memory(blob)

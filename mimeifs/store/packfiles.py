@@ -162,14 +162,14 @@ class _Rebuild:
     def _add_frame(self, view: memoryview, frame: Frame) -> None:
         row = frame.row
         try:
-            unpack(row, view[row.offset : frame.stop], frame.digest, self._decompressor)
+            plain = unpack(row, view[row.offset : frame.stop], frame.digest, self._decompressor)
         except IntegrityError:
             self._damaged.append(frame.digest)
             return
         if row.is_record:
             self._records[frame.digest] = row
         else:
-            self._insert(frame.digest, row.encode())
+            self._insert(frame.digest, row.sliced(plain).encode())
             self._blobs += 1
 
     def done(self, end: PackEnd) -> Rebuilt:

@@ -18,6 +18,7 @@ from blake3 import blake3
 from mimeifs.errors import IntegrityError, UnknownFormatError
 from mimeifs.ids import BlobId, show_blob
 from mimeifs.store.interfaces import Buffer
+from mimeifs.store.slices import SHORT, digests_of, length_of
 
 FORMAT = 1
 MAGIC = b"MIMEIPAK"
@@ -70,27 +71,35 @@ START = PackEnd(1, 0)
 
 
 class IndexRow(msgspec.Struct, frozen=True):
-    """Where the stored bytes of one digest lie. ``offset`` is that of the stored bytes, behind the frame's header."""
+    """Where the stored bytes of one digest lie. ``offset`` is that of the stored bytes, behind the frame's header; ``slices``
+    are the digests of their slices, b"" where there are none."""
 
     pack: int
     offset: int
     stored: int
     plain: int
     flags: int
+    slices: bytes = b""
 
     def encode(self) -> bytes:
         """The value of the digest's row in the index."""
-        return _ROW.pack(self.pack, self.offset, self.stored, self.plain, self.flags)
+        return _ROW.pack(self.pack, self.offset, self.stored, self.plain, self.flags) + self.slices
 
     @classmethod
     def decode(cls, raw: bytes) -> "IndexRow":
         """Inverse of :meth:`encode`; raises ``IntegrityError``."""
-        if len(raw) != _ROW.size:
+        if len(raw) < _ROW.size:
             raise IntegrityError("a row of the blob index is damaged: restore the store from a copy")
-        row = cls(*_ROW.unpack(raw))
-        if row.plain > MAX_PLAIN or row.stored > row.plain:
+        pack, offset, stored, plain, flags = _ROW.unpack_from(raw)
+        row = cls(pack, offset, stored, plain, flags, raw[_ROW.size :])
+        fits = not row.slices or (not row.flags and len(row.slices) == length_of(row.plain))
+        if row.plain > MAX_PLAIN or row.stored > row.plain or not fits:
             raise IntegrityError("a row of the blob index is damaged: restore the store from a copy")
         return row
+
+    def sliced(self, plain: Buffer) -> "IndexRow":
+        """The same with the digests of its slices, where it is of a long blob that is stored as it is."""
+        return self if self.flags or self.plain <= SHORT else msgspec.structs.replace(self, slices=digests_of(plain))
 
     @property
     def is_record(self) -> bool:

@@ -216,7 +216,7 @@ class PackWriter:
         self._pieces[place] = stored
         self._place = place + size
         flags |= RECORD if kind is Kind.RECORD else 0
-        self._fresh[digest] = IndexRow(self._number, place, size, len(data), flags)
+        self._fresh[digest] = IndexRow(self._number, place, size, len(data), flags).sliced(data)
         if self._place - self._offset >= FLUSH_BYTES:
             self._flush()
 

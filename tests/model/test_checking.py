@@ -18,6 +18,7 @@ from mimeifs.store.database import U64, Table
 from mimeifs.store.overlay import FileRow, decode_dir
 from mimeifs.store.packs import IndexRow, pack_name
 from tests.model.conftest import WHO, Local, open_local
+from tests.store.packing import noise
 
 BIG = bytes(range(256)) * 1200
 
@@ -121,6 +122,16 @@ def test_every_lost_row_is_found(broken: Local, table: Table) -> None:
         assert LOSSES[table] in faults or (faults and LOSSES[table] is None), key
         alter(broken, table, key, value)
     assert broken.findings() == []
+
+
+def test_slices_that_are_not_those_of_their_blob_are_found(broken: Local) -> None:
+    top = broken.mimei(b"large")
+    broken.put(top, b"f", noise(200_000))
+    broken.backup(top.tree.mimei)
+    assert broken.findings() == []
+    digest, row = first(broken, Table.BLOBS, lambda _digest, row: bool(IndexRow.decode(row).slices))
+    alter(broken, Table.BLOBS, digest, row[:-1] + bytes([row[-1] ^ 1]))
+    assert [(finding.fault, finding.blob) for finding in broken.findings()] == [(Fault.WRONG, digest)]
 
 
 def test_every_lost_blob_and_record_of_a_version_is_found(broken: Local) -> None:

@@ -95,10 +95,21 @@ def test_a_file_that_is_not_this_pack_is_damage(tmp_path: Path, start: bytes) ->
 def test_index_rows_and_ends_come_back_from_their_bytes(number: int, offset: int, size: int, flags: int) -> None:
     row, end = IndexRow(number, offset, size // 2, size, flags), PackEnd(number, offset)
     assert IndexRow.decode(row.encode()) == row
+    sliced = IndexRow(number, offset, size, size, 0, bytes(-(-size // (16 << 10)) * 32))
+    assert IndexRow.decode(sliced.encode()) == sliced
     assert PackEnd.decode(end.encode()) == end
 
 
-@pytest.mark.parametrize("raw", [b"", b"x" * 20, b"\xff" * 21, IndexRow(1, 16, 9, 8, 0).encode()])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"x" * 20,
+        b"\xff" * 21,
+        IndexRow(1, 16, 9, 8, 0).encode(),
+        *(IndexRow(1, 16, 9, 9, flags, bytes(size)).encode() for flags, size in ((0, 31), (0, 64), (1, 32))),
+    ],
+)
 def test_a_damaged_index_row_is_refused(raw: bytes) -> None:
     with pytest.raises(IntegrityError, match="restore"):
         IndexRow.decode(raw)

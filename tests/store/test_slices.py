@@ -4,15 +4,15 @@ import os
 from collections.abc import Sequence
 from random import Random
 
+import msgspec
 import pytest
 
 from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
-from mimeifs.store.blobs import MAX_LITTLE, MAX_WAIT
+from mimeifs.store.blobs import MAX_LITTLE, MAX_WAIT, POPULAR
 from mimeifs.store.interfaces import Cold
 from mimeifs.store.pace import SLOW_NS, Pace
-from mimeifs.store.packs import IndexRow
-from mimeifs.store.slices import SLICE, Slices
+from mimeifs.store.slices import SHORT, SLICE
 from tests.store.packing import Store, never, noise
 
 SIZE = 13 * SLICE + 1234
@@ -54,13 +54,56 @@ def test_any_piece_is_what_was_stored(store: Store) -> None:
         assert bytes(reader.view(parts)) == expected
 
 
-def test_the_second_small_read_reads_and_verifies_little(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_read_reads_and_verifies_little(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mimeifs.store.blobs.POPULAR", len(EVERYWHERE) + 1)
     name, reader = put(store), store.resident(cache_bytes=0)
-    reader.view([(name, 0, 10)])
+    reader.view([(name, 0, 10)])  # Opens the pack.
     for start in EVERYWHERE:
         counting = Counting(monkeypatch)
         assert bytes(reader.view([(name, start, 1)])) == DATA[start : start + 1]
         assert 0 < counting.asked <= SLICE
+
+
+def test_a_blob_of_which_much_is_wanted_is_read_whole_and_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, reader = put(store), store.resident(cache_bytes=SIZE + 1000)
+    counting, asked = Counting(monkeypatch), []
+    for _ in range(POPULAR + 2):
+        before = counting.asked
+        assert bytes(reader.view([(name, 5, 1)])) == DATA[5:6]
+        asked.append(counting.asked - before)
+    assert asked[0] >= SLICE  # And the pack's header.
+    assert asked[1:] == [SLICE] * (POPULAR - 1) + [SIZE, 0]
+
+
+def test_only_what_is_long_and_stored_as_it_is_has_slices(store: Store) -> None:
+    long, short, shrunk = put(store, noise(SHORT + 1)), put(store, noise(SHORT)), put(store, bytes(SIZE))
+    record = store.writer.put_record(noise(SIZE, 5))
+    store.commit()
+    assert [len(store.row(name).slices) for name in (long, short, shrunk, record)] == [5 * 32, 0, 0, 0]
+
+
+def test_slices_of_a_lost_index_come_back(store: Store) -> None:
+    put(store)
+    _, rows = store.rebuilt()
+    assert rows == store.rows
+
+
+def test_a_blob_of_an_index_without_slices_is_read_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = put(store)
+    store.rows[name] = msgspec.structs.replace(store.row(name), slices=b"").encode()
+    reader, counting = store.resident(), Counting(monkeypatch)
+    assert bytes(reader.view([(name, 70_000, 5)])) == DATA[70_000:70_005]
+    assert counting.asked >= SIZE
+
+
+def test_wrong_slices_serve_nothing_wrong(store: Store) -> None:
+    name = put(store)
+    row = store.row(name)
+    store.rows[name] = msgspec.structs.replace(row, slices=bytes(len(row.slices))).encode()
+    assert bytes(store.resident().view([(name, 70_000, 5)])) == DATA[70_000:70_005]
+    store.flip(name, 70_003)
+    with pytest.raises(IntegrityError, match="damaged"):
+        store.resident().view([(name, 70_000, 5)])
 
 
 @pytest.mark.parametrize("at", EVERYWHERE)
@@ -153,40 +196,3 @@ def test_slices_are_waited_for_where_the_disk_is_quick(store: Store, monkeypatch
     reader.pace.took(-2 * SLOW_NS)
     with pytest.raises(Cold):
         reader.view([(name, at, MAX_LITTLE)])
-
-
-def test_a_chunk_is_read_from_the_cache_while_it_is_there_and_by_slices_afterwards(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = [put(store, noise(SIZE, seed)) for seed in range(3)]
-    reader, counting = store.resident(cache_bytes=2 * SIZE + 1000), Counting(monkeypatch)
-    asked = []
-    for which in (0, 0, 1, 2, 2, 0, 1):
-        before = counting.asked
-        assert bytes(reader.view([(names[which], 5, 1)])) == noise(SIZE, which)[5:6]
-        asked.append(counting.asked - before)
-    assert asked[0] >= SIZE
-    assert asked[1:] == [0, SIZE, SIZE, 0, SLICE, 0]
-
-
-def test_there_are_not_more_than_was_said() -> None:
-    few = Slices(most=10)
-    for number in range(6):
-        few.note(bytes([number]), _row(3 * SLICE), bytes(3 * SLICE))
-    assert [number for number in range(6) if few.of(bytes([number]))] == [3, 4, 5]
-
-
-def test_what_is_used_stays_and_what_is_forgotten_makes_room() -> None:
-    few = Slices(most=3)
-    for name in (b"a", b"b", b"c"):
-        few.note(name, _row(SLICE), bytes(SLICE))
-    few.of(b"a")
-    few.note(b"d", _row(SLICE), bytes(SLICE))
-    assert [few.of(name) is not None for name in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
-    few.forget(b"c")
-    few.note(b"e", _row(SLICE), bytes(SLICE))
-    assert [few.of(name) is not None for name in (b"a", b"d", b"e")] == [True, True, True]
-
-
-def _row(size: int) -> IndexRow:
-    return IndexRow(1, 16, size, size, 0)

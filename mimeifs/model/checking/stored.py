@@ -13,6 +13,7 @@ from mimeifs.store.database import Database, Table
 from mimeifs.store.interfaces import BlobSource
 from mimeifs.store.packfiles import pack_numbers, scan_pack
 from mimeifs.store.packs import START, IndexRow, PackEnd, pack_name
+from mimeifs.store.slices import digests_of
 from mimeifs.store.storage import Storage
 
 
@@ -39,9 +40,10 @@ def check_packs(
                 if frame.stop > stop:
                     break
                 reached = frame.stop
-                if database.get(Table.BLOBS, frame.digest) == frame.row.encode():
+                row = database.get(Table.BLOBS, frame.digest)
+                if row is not None and row.startswith(frame.row.encode()):
                     verified += 1
-                    yield from _verify(blobs, frame.digest, pack_name(number), damaged)
+                    yield from _verify(blobs, frame.digest, row, pack_name(number), damaged)
         except MimeiError as error:
             yield Finding(Fault.DAMAGED, pack_name(number), str(error))
             continue
@@ -61,12 +63,16 @@ def _check_index(database: Database, blobs: BlobSource, damaged: set[bytes]) -> 
             except IntegrityError as error:
                 yield Finding(Fault.DAMAGED, "blob index", str(error), BlobId(digest))
                 continue
-            yield from _verify(blobs, digest, pack_name(pack), damaged)
+            yield from _verify(blobs, digest, row, pack_name(pack), damaged)
 
 
-def _verify(blobs: BlobSource, digest: bytes, where: str, damaged: set[bytes]) -> Iterator[Finding]:
+def _verify(blobs: BlobSource, digest: bytes, row: bytes, where: str, damaged: set[bytes]) -> Iterator[Finding]:
     try:
-        blobs.get(BlobId(digest))
+        data = blobs.get(BlobId(digest))
+        slices = IndexRow.decode(row).slices
     except MimeiError as error:
         damaged.add(digest)
         yield Finding(Fault.DAMAGED, where, str(error), BlobId(digest))
+        return
+    if slices and slices != digests_of(data):
+        yield Finding(Fault.WRONG, "blob index", "the digests of its slices are others; reading it is slow", BlobId(digest))
