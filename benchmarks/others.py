@@ -52,17 +52,17 @@ def compare(scratch: Path, shape: Shape, change: Change, ours: float, rounds: in
         return []
     files = scratch / "plain"
     plant_plain(files, shape)
-    environment = _environment(scratch)
+    environment = environment_of(scratch)
     draw = random.Random(3)
     figures = []
     for program in present:
         for command in program.prepare:
-            _run(command, files, environment)
+            run(command, files, environment)
         spent = []
         for _ in range(rounds):
             change(files, shape, draw)
             began = time.perf_counter()
-            _run(program.backup, files, environment)
+            run(program.backup, files, environment)
             spent.append(time.perf_counter() - began)
         shutil.rmtree(files / ".git", ignore_errors=True)
         median = statistics.median(spent)
@@ -71,7 +71,7 @@ def compare(scratch: Path, shape: Shape, change: Change, ours: float, rounds: in
     return figures
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def environment_of(scratch: Path) -> dict[str, str]:
     """Repositories and caches below ``scratch``, and nobody's own settings."""
     return {
         "PATH": os.environ["PATH"],
@@ -88,7 +88,8 @@ def _environment(scratch: Path) -> dict[str, str]:
     }
 
 
-def _run(command: Sequence[str], place: Path, environment: dict[str, str]) -> None:
+def run(command: Sequence[str], place: Path, environment: dict[str, str]) -> None:
+    """Run a command; raises with what it said where it fails."""
     done = subprocess.run(command, cwd=place, env=environment, check=False, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")

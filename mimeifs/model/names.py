@@ -100,13 +100,15 @@ _GMT = re.compile(r"GMT-([0-9]{4})\.([0-9]{2})\.([0-9]{2})-([0-9]{2})\.([0-9]{2}
 _GMT_LIKE = "gmt-"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 1_000_000_000
+_REST = _SECOND - 1
+"""A version is named by the second it was taken in: everything of that second had happened."""
 
 
 def parse_version_name(text: str, local_to_ns: LocalToNs) -> VersionName:
     """What the text after ``@`` asks for; ``InvalidError`` when it can name nothing.
 
-    A time may stop at the day, the minute or the second, and means the first instant of what it shows: a bare date is
-    its midnight. Only ``GMT-...`` means the last instant of its second.
+    A time may stop at the day or the minute, and means the first instant of what it shows: a bare date is its midnight. One to
+    the second means the last instant of it, since lists show when a version was taken to the second.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -116,8 +118,7 @@ def parse_version_name(text: str, local_to_ns: LocalToNs) -> VersionName:
         match = _GMT.fullmatch(text)
         if match is None:
             raise InvalidError(f"not a time: {text!r} (expected GMT-YYYY.MM.DD-HH.MM.SS)")
-        # Samba names a version by the second it was taken in: everything of that second had happened.
-        return Moment(utc_to_ns(_wall_time(text, match.groups())) + _SECOND - 1)
+        return Moment(utc_to_ns(_wall_time(text, match.groups())) + _REST)
     check_label(text)
     return Label(text)
 
@@ -150,7 +151,9 @@ def _parse_time(text: str, local_to_ns: LocalToNs) -> Moment:
         start_ns = to_ns(wall)
     except (OverflowError, ValueError) as error:
         raise InvalidError(f"no such local time: {text!r}") from error
-    return Moment(start_ns + int((match[7] or "").ljust(9, "0")))
+    if match[7]:
+        return Moment(start_ns + int(match[7].ljust(9, "0")))
+    return Moment(start_ns + _REST if match[6] else start_ns)
 
 
 def _wall_time(text: str, fields: tuple[str | None, ...]) -> WallTime:
@@ -205,10 +208,3 @@ def show_number(number: int, prefix: str = "") -> str:
     """How a version's number is written after ``@``, with the hex digits that tell it from its namesakes if there are
     any."""
     return f"{number}~{prefix}" if prefix else str(number)
-
-
-def show_moment(time_ns: int) -> str:
-    """How an instant is written after ``@``: in UTC, to the nanosecond if need be; parsing gives the same instant."""
-    seconds, fraction = divmod(time_ns, _SECOND)
-    shown = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
-    return shown + (f".{fraction:09}".rstrip("0") if fraction else "") + "Z"
