@@ -18,6 +18,7 @@ from typing import Any
 import lmdb
 
 from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
+from mimeifs.store import disk
 
 FORMAT = 1
 _SPARE = 128 << 20
@@ -160,14 +161,12 @@ class Database:
             raise
 
     def _is_full(self) -> bool:
-        disk = os.statvfs(self.path)
-        return disk.f_bavail * disk.f_frsize < _FULL
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize < _FULL
 
     def _grow(self) -> None:
         """Keep room for a transaction in the map, which may grow only between transactions."""
-        info, stat = self._env.info(), self._env.stat()
-        used = (info["last_pgno"] + 1) * stat["psize"]
-        if info["map_size"] - used < _SPARE:
+        if self._env.info()["map_size"] - _length(self._env) < _SPARE:
             self._double()
 
     def _double(self) -> None:
@@ -235,6 +234,7 @@ def open_database(path: Path) -> Database:
     """
     try:
         env = _environment(path, max(_START, os.stat(path / "data.mdb").st_size + _SPARE))
+        _check_length(path / "data.mdb", env)
         env.reader_check()  # A reader that was killed would keep every page it saw from being used again.
         with env.begin() as transaction:
             found = transaction.get(b"format", db=env.open_db(b"meta", txn=transaction, create=False))
@@ -246,6 +246,34 @@ def open_database(path: Path) -> Database:
         raise UnknownFormatError(f"the store in {path.parent} has format {version}, this program knows {FORMAT}")
     _add_tables(env)
     return Database(path, env)
+
+
+def _check_length(file: Path, env: Any) -> None:
+    """Give the file all of its length. LMDB leaves pages at the end unwritten that nothing refers to; where others are missing,
+    to read them would end the process (SIGBUS), now finds zeros, and raises ``IntegrityError``, with the file as it was."""
+    if file.stat().st_size >= _length(env):
+        return
+    with env.begin(write=True), open(file, "r+b") as opened:  # Nobody else writes meanwhile.
+        size = os.fstat(opened.fileno()).st_size
+        if size >= _length(env):
+            return
+        disk.cut(opened.fileno(), _length(env))
+    try:
+        with env.begin() as transaction:
+            for name in [bytes(key) for key, _ in transaction.cursor()]:
+                for _ in transaction.cursor(db=env.open_db(name, txn=transaction, create=False)):
+                    pass
+    except lmdb.Error as error:
+        missing = f"{_length(env) - size} bytes of {_length(env)} are missing at its end"
+        with env.begin(write=True), open(file, "r+b") as opened:
+            disk.cut(opened.fileno(), size)
+        env.close()
+        raise IntegrityError(f"the index in {file.parent} is cut off ({missing}): restore the home from a backup") from error
+
+
+def _length(env: Any) -> int:
+    """Bytes up to the end of the last page that was ever used."""
+    return (int(env.info()["last_pgno"]) + 1) * int(env.stat()["psize"])
 
 
 def _add_tables(env: Any) -> None:

@@ -35,7 +35,7 @@ def allocate(fd: int, size: int) -> None:
 
 
 def cut(fd: int, size: int) -> None:
-    """Cut off what lies behind ``size`` (ftruncate(2))."""
+    """Cut off what lies behind ``size``, or add zeros up to there (ftruncate(2))."""
     os.ftruncate(fd, size)
 
 

@@ -1,5 +1,6 @@
 """The LMDB environment: one moment for each reader, whole transactions, room that grows, and formats it refuses."""
 
+import os
 import random
 import subprocess
 import sys
@@ -185,6 +186,35 @@ def test_an_environment_that_is_not_one_is_damage(path, tmp_path):
         open_database(path)
     with pytest.raises(IntegrityError):
         open_database(tmp_path / "absent")
+
+
+def test_an_index_that_was_cut_off_is_damage_and_stays_as_it_was(path, database):
+    put(database, *(b"%05d" % number for number in range(20_000)))
+    database.close()
+    file = path / "data.mdb"
+    os.truncate(file, file.stat().st_size // 2)
+    for _ in range(2):
+        before = file.read_bytes()
+        with pytest.raises(IntegrityError, match=r"cut off .* restore the home"):
+            open_database(path)
+        assert file.read_bytes() == before
+
+
+def test_pages_that_nothing_refers_to_may_be_missing(path, database):
+    put(database, b"k")
+    put(database, *(b"%05d" % number for number in range(20_000)), table=Table.REFS)
+    with database.write() as transaction:
+        transaction.drop(database.tables[Table.REFS], delete=False)
+    database.renew()
+    for _ in range(6):
+        put(database, b"k", value=b"w")
+        database.renew()
+    database.close()
+    file = path / "data.mdb"
+    os.truncate(file, file.stat().st_size - 40_000)
+    again = open_database(path)
+    assert keys(again.scan(Table.ENTRIES, b"")) == [b"k"]
+    again.close()
 
 
 def test_an_environment_is_one_of_a_kind(path, database):
