@@ -66,6 +66,7 @@ def _options(context: Context, arguments: Arguments, ready: Callable[[], None]) 
     how = parse_options(",".join(arguments.options), allow_other=arguments.allow_other)
     home, where = context.home, mounts.place(arguments.mount)
     _check_apart(home, where)
+    drive = drive_options(home, arguments)
     if home.begun:
         home.check()
         running = connect(home.socket)
@@ -76,7 +77,7 @@ def _options(context: Context, arguments: Arguments, ready: Callable[[], None]) 
     if not home.exists:
         make_home(home, passphrases.given(arguments.passphrase_file))
         context.output.note(f"made a home in {home.root}")
-    return ServeOptions(home, where, how, ready, drive_options(home, arguments))
+    return ServeOptions(home, where, how, ready, drive)
 
 
 def _check_apart(home: Home, where: Path) -> None:

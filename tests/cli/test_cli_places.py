@@ -118,3 +118,13 @@ def test_output_that_cannot_be_written_is_want_of_room(tmp_path: Path, unbuffere
             env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert (done.returncode, done.stderr.count(b"\n")) == (9, 1), done.stderr
+
+
+@pytest.mark.parametrize("wrong", [("--dav", "abc"), ("--dav", "0.0.0.0:4880"), ("-o", "nonsense"), ("--dav-cors", "x")])
+def test_a_node_that_cannot_be_served_so_makes_nothing(tmp_path: Path, wrong: tuple[str, ...]) -> None:
+    home, mount = tmp_path / "home", tmp_path / "mount"
+    done = subprocess.run(
+        [*MIMEI, "--home", str(home), "serve", "--mount", str(mount), *wrong], capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode > 1, done.stderr.count(b"\n")) == (True, 1), done.stderr
+    assert list(tmp_path.iterdir()) == []
