@@ -218,6 +218,24 @@ def pace() -> float:
     return time.perf_counter() - began
 
 
+class Stolen:
+    """How much of the processors' time others had since it was made, below this virtual machine (steal of proc_stat(5))."""
+
+    def __init__(self) -> None:
+        self._before = self._ticks()
+
+    @staticmethod
+    def _ticks() -> tuple[int, int]:
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        idle, stolen = sum(fields[3:5]), fields[7]
+        return sum(fields) - idle, stolen
+
+    def note(self) -> str:
+        """A line for the table."""
+        busy, stolen = (now - before for now, before in zip(self._ticks(), self._before, strict=True))
+        return f"{stolen / max(1, busy):.0%} of the time that this machine wanted was taken by others"
+
+
 @contextmanager
 def scratch_directory(parent: str | None) -> Iterator[Path]:
     """A fresh directory that goes away with everything in it, unless something is still mounted below it."""

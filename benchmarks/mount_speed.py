@@ -105,6 +105,7 @@ def _run(arguments: argparse.Namespace, sizes: Sizes) -> None:
     ]
     if not harness.drop_caches():
         notes.append("not permitted to drop caches: what is called cold is warm")
+    stolen = harness.Stolen()
     with harness.scratch_directory(arguments.scratch) as scratch:
         systems = (
             harness.start_command("ours", arguments.ours, scratch),
@@ -115,6 +116,7 @@ def _run(arguments: argparse.Namespace, sizes: Sizes) -> None:
         with harness.all_mounted(systems):
             notes.append("read-ahead in KiB: " + ", ".join(f"{system.name} {system.read_ahead_kb}" for system in systems))
             rows = compare(systems, chosen, sizes, rounds)
+    notes.append(stolen.note())
     if arguments.json:
         print(harness.as_json(rows, notes))
         return
