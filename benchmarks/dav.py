@@ -311,28 +311,30 @@ def crowd(scratch: Path, scale: Scale) -> list[Figure]:
 
 
 def memory(scratch: Path, scale: Scale) -> list[Figure]:
-    """How much more anonymous memory node and drive have while a long listing goes out than for one of a tenth."""
-    peaks, entries = [], (scale.files // 5, 2 * scale.files)
-    for count in entries:
-        home = Home(scratch / f"listing{count}")
-        plant(home, Shape(1, count, longest=0))
-        with served(f"listing{count}", home, scratch, "--dav", "127.0.0.1:0") as node:
+    """The anonymous memory of node and drive while a directory goes out, of a tree with all files in fifty directories, or in
+    one. All were listed before, so that caches of bounded size are full."""
+    peaks = []
+    for directories in (50, 1):
+        home = Home(scratch / f"listing{directories}")
+        shape = Shape(directories, scale.huge // directories, longest=0)
+        plant(home, shape)
+        with served(f"listing{directories}", home, scratch, "--dav", "127.0.0.1:0") as node:
             side = Side(_drive(node), "/webdav/big/")
-            with side.open() as warm:
-                warm.ask("PROPFIND", f"{side.prefix}dir-0000/", "Depth: 0", body=ALL, expect=(207,))
 
-            def ask(side: Side = side) -> int:
+            def ask(number: int, side: Side = side, shape: Shape = shape) -> int:
                 with side.open() as connection:
-                    return connection.ask("PROPFIND", f"{side.prefix}dir-0000/", "Depth: 1", body=ALL, expect=(207,))
+                    place = f"{side.prefix}{shape.directory(number)}/"
+                    return connection.ask("PROPFIND", place, "Depth: 1", body=ALL, expect=(207,))
 
-            processes = [node.node(), node.processes()[-1]]
-            peaks.append(peak_while(processes, ask))
+            for number in range(directories):
+                ask(number)
+            peaks.append((shape.each, peak_while([node.node(), node.processes()[-1]], partial(ask, 0))))
     rows = []
-    for count, peak in zip(entries, peaks, strict=True):
+    for count, peak in peaks:
         note = f"node and drive: {', '.join(f'{one / MIB:.1f}' for one in peak.each)}; {peak.seconds:.1f} s"
         rows.append(Figure(f"anonymous memory at most, PROPFIND of {count:,}", sum(peak.each) / MIB, "MiB", note=note))
-    more = (sum(peaks[1].each) - sum(peaks[0].each)) / MIB
-    return [*rows, Figure("  more for ten times as many", more, "MiB", 8)]
+    more = (sum(peaks[1][1].each) - sum(peaks[0][1].each)) / MIB
+    return [*rows, Figure("  more for fifty times as many", more, "MiB", 8)]
 
 
 PARTS: dict[str, Callable[[Path, Scale], list[Figure]]] = {
