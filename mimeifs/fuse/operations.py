@@ -55,6 +55,8 @@ _OFTEN_ASKED = frozenset((_CAPABILITY, *acl.NAMES))
 """What the kernel asks before writes and where somebody else comes, and `ls -l` of every file: most have nothing to tell."""
 _TRUSTED = b"trusted."
 _ROOT = 1
+_DOTS = 2
+"""A listing begins with ``.`` and ``..``: programs take the first two for them."""
 _FORGETS = 512
 """How many inodes are forgotten before others have their turn."""
 
@@ -101,7 +103,7 @@ PastRow = tuple[int, bytes, Node]
 
 
 class OpenDir:
-    """An open directory: the names delivered so far, which are its cookies, or the ranks of a version."""
+    """An open directory: the names delivered so far behind the dots, which are its cookies, or the ranks of a version."""
 
     __slots__ = ("names", "node", "past")
 
@@ -435,15 +437,17 @@ class Operations(pyfuse3.Operations):
         if isinstance(opened.node, PastDir):
             self._read_past(opened, opened.node, start_id, token)
             return
-        names = opened.names
-        if start_id > len(names):
+        names, first = opened.names, start_id - _DOTS
+        if first > len(names):
             raise FUSEError(errno.EINVAL)
-        del names[start_id:]
+        del names[max(first, 0) :]
         nodes = self._live.nodes
         self._check_crowd()
         # A restore gives the root of a present to another node of the same number.
         node = nodes.get(opened.node.ino, opened.node)
-        volatile, rank = node.volatile, start_id
+        if first < 0 and not self._reply_dots(node, start_id, token):
+            return
+        volatile, rank = node.volatile, len(names) + _DOTS
         try:
             for name, child in node.scan(names[-1] if names else b""):
                 rank += 1
@@ -457,20 +461,29 @@ class Operations(pyfuse3.Operations):
                     nodes[child.ino] = child
                 names.append(name)
         except Exception:
-            if len(names) == start_id:
+            if len(names) == first:
                 raise  # Trouble behind the first only ends this reply; the kernel comes back.
 
+    def _reply_dots(self, node: Node, start: int, token: Any) -> bool:
+        """Deliver ``.`` and ``..``, which count as no lookups; whether there is room for more. Views and versions do not know
+        what they are in and give their own number for ``..``, which nobody looks up by it."""
+        above = (isinstance(node, LiveDir) and node.above()) or node
+        dots = ((1, b".", node), (2, b"..", above))[start:]
+        return all(pyfuse3.readdir_reply(token, name, self._attributes(shown), rank) for rank, name, shown in dots)
+
     def _read_past(self, opened: OpenDir, node: PastDir, start: int, token: Any) -> None:
-        """Deliver entries of a version from a rank on; what did not fit last time is tried first."""
+        """Deliver entries of a version from a place on; what did not fit last time is tried first."""
+        if start < _DOTS and not self._reply_dots(node, start, token):
+            return
+        first = rank = max(start - _DOTS, 0)
         known, opened.past = opened.past, None
-        rows, item = (known[1], known[2]) if known is not None and known[0] == start else (node.scan_from(start), None)
-        rank = start
+        rows, item = (known[1], known[2]) if known is not None and known[0] == first else (node.scan_from(first), None)
         while True:
-            item = item or _next(rows, first=rank == start)
+            item = item or _next(rows, first=rank + _DOTS == start)
             if item is None:
                 return
             rank, name, child = item
-            if not pyfuse3.readdir_reply(token, name, self._attributes(child), rank + 1):
+            if not pyfuse3.readdir_reply(token, name, self._attributes(child), rank + _DOTS + 1):
                 opened.past = rank, rows, item
                 return
             self._count(child)

@@ -51,11 +51,15 @@ class Listing:
 
     def next(self) -> bytes | None:
         """The next name but ``.`` and ``..``; None at the end."""
-        while entry := _libc.readdir(self._stream):
-            name = bytes(entry.contents.name)
-            if name not in (b".", b".."):
-                return name
+        while entry := self.entry():
+            if entry[0] not in (b".", b".."):
+                return entry[0]
         return None
+
+    def entry(self) -> tuple[bytes, int] | None:
+        """The next name, those two included, and its number; None at the end."""
+        entry = _libc.readdir(self._stream)
+        return (bytes(entry.contents.name), entry.contents.ino) if entry else None
 
     def rest(self) -> list[bytes]:
         """All names to come."""

@@ -129,6 +129,37 @@ def test_a_version_is_listed_from_the_middle(present: Path) -> None:
     opened.close()
 
 
+def test_every_listing_begins_with_the_dots(present: Path) -> None:
+    (present / "d").mkdir()
+    (present / "f").touch()
+    (present / ".mimei" / "@v").mkdir()
+    inside = present / ".mimei"
+    for where in (present, present / "d", inside, inside / "@v", inside / "@v" / "d", inside / "@history", present.parent):
+        opened = Listing(where)
+        entries = list(iter(opened.entry, None))
+        opened.seek(0)
+        assert list(iter(opened.entry, None)) == entries
+        opened.close()
+        assert [name for name, _ in entries[:2]] == [b".", b".."]
+        assert entries[0][1] == where.stat().st_ino
+        assert sorted(os.fsdecode(name) for name, _ in entries[2:]) == sorted(os.listdir(where))
+
+
+def test_a_version_is_listed_from_each_place_on(present: Path) -> None:
+    for name in "abc":
+        (present / name).touch()
+    (present / ".mimei" / "@v").mkdir()
+    opened = Listing(present / ".mimei" / "@v")
+    names, places = [], []
+    while entry := opened.entry():
+        names.append(entry[0])
+        places.append(opened.tell())
+    for count, place in enumerate(places, 1):
+        opened.seek(place)
+        assert [name for name, _ in iter(opened.entry, None)] == names[count:]
+    opened.close()
+
+
 def test_a_listing_tells_types(present: Path) -> None:
     (present / "f").touch()
     (present / "d").mkdir()

@@ -116,6 +116,31 @@ def numbered() -> list[bool]:
         return [one.inode() == os.lstat(one.name).st_ino for one in entries]
 
 
+def dotted() -> list[object]:
+    """Of a full directory, an empty one and the one above: whether both dots are listed once, and with which numbers."""
+    said: list[object] = []
+    for where in ("full", "d", "."):
+        stream = Listing(Path(where))
+        entries = list(iter(stream.entry, None))
+        stream.close()
+        said.append(sorted(name for name, _ in entries if name[:1] == b"."))
+        said.append(all(os.lstat(os.path.join(where, os.fsdecode(name))).st_ino == number for name, number in entries))
+    return said
+
+
+def past_the_dots() -> list[object]:
+    """From each place in a listing on."""
+    stream, places = Listing(Path("full")), []
+    while stream.entry():
+        places.append(stream.tell())
+    said: list[object] = []
+    for place in places:
+        stream.seek(place)
+        said.append(len(list(iter(stream.entry, None))))
+    stream.close()
+    return said
+
+
 def _of(*command: str) -> object:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, sorted(done.stdout.splitlines()), done.stderr
@@ -130,6 +155,8 @@ TABLE = [
     row("rewinddir sees what is new", rewound, before=_filled),
     row("types in listings", typed),
     row("numbers in listings", numbered),
+    row("the dots in listings", dotted, partial(_of, "ls", "-a", "full"), partial(_of, "ls", "-a", "d")),
+    row("a listing from each place on", past_the_dots),
     row("an empty directory", partial(os.listdir, "d"), lambda: len(list(os.scandir("d")))),
     row(
         "dot and dot-dot",
