@@ -300,9 +300,10 @@ class Operations(pyfuse3.Operations):
             attr.st_mtime_ns if fields.update_mtime else None,
         )
         if change.mode is None and isinstance(node, Inode) and node.mode & SET_IDS and node.kind is not Kind.DIRECTORY:
-            if change == NO_CHANGE and ctx.uid not in (0, node.uid) and not self._written(node):
+            left = without_set_ids(node, change, ctx)
+            if change == NO_CHANGE != left and ctx.uid not in (0, node.uid) and not self._written(node):
                 raise FUSEError(errno.EPERM)  # No write is to come: somebody calls chown(2) with nobody.
-            change = without_set_ids(node, change, ctx)
+            change = left
         node.set(change)
         return self._attributes(node)
 

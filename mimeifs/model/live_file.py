@@ -233,13 +233,14 @@ class LiveFile(Inode):
     # Attributes
 
     def set(self, change: Change) -> None:
-        """See ``Node``; a size comes first."""
+        """See ``Node``; a size comes first. What changes nothing, as chown(2) to nobody, sets the ctime."""
         if change.size is not None:
             if change.size != self.size:
                 self.resize(change.size)
             elif change.mtime_ns is None:
                 change = msgspec.structs.replace(change, mtime_ns=self.tree.live.now_ns())
-        if any(field is not None for field in (change.mode, change.uid, change.gid, change.atime_ns, change.mtime_ns)):
+        rest = (change.mode, change.uid, change.gid, change.atime_ns, change.mtime_ns)
+        if change.size is None or any(field is not None for field in rest):
             self.refresh()
             super().set(change)
 

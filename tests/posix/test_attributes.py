@@ -77,6 +77,16 @@ OWNERS = [
         for uid, gid in ((-1, -1), (1000, -1), (-1, 1500), (-1, 2000), (2000, -1), (0, 0))
         for who, person in PERSONS
     ),
+    *(
+        row(
+            f"chown to what it is of {mode:o}, by a {who} who does not own it",
+            partial(os.chown, "f", -1, -1),
+            before=lambda mode=mode: (os.chown("f", 0, 1500), os.chmod("f", mode)),
+            who=person,
+        )
+        for mode in (0o644, 0o2644, 0o2654, 0o4644)
+        for who, person in (("member", ANN), ("stranger", BOB))
+    ),
     row("fchown", with_open("f", os.O_RDONLY, lambda one: os.fchown(one, 5, 6))),
     row(
         "chown drops a capability",
