@@ -1,6 +1,7 @@
 """Versions are read-only to everybody, whatever is tried; no two files share a number, in whatever version or over remounts."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.posix.calls import UTIME_NOW, UTIME_OMIT, opening, renaming, utimensat, with_open
-from tests.posix.stage import AS_ROOT, Player, row, scene
+from tests.posix.stage import ANN, AS_ROOT, BOB, Person, Player, row, scene
 from tests.serving import Served
 
 pytestmark = [pytest.mark.mount, pytest.mark.skipif(not AS_ROOT, reason="rights would come before what is tested")]
@@ -106,6 +107,72 @@ def test_nothing_has_changed(version: Path, tmp_path: Path) -> None:
     assert sorted([*os.listdir(tmp_path), "now"]) == sorted(os.listdir(version))
     assert (version / "f").read_bytes() == (tmp_path / "f").read_bytes()
     assert os.listxattr(version / "f") == ["user.a"]
+
+
+# Rights
+
+GUARDED = ("plain", "private", "private/in", "listed", "opened", "shut", "given", "opened/in")
+STATES = [(where, number) for where in GUARDED for number in (1, 2)]
+READ = {
+    (where, number): row(
+        f"read state {number} in {where}",
+        lambda where=where, number=number: Path(f"@{number}/{where}/f").read_text(),
+        lambda where=where, number=number: Path(f"@history/{where}/f/0000{number}").read_text(),
+    )
+    for where, number in STATES
+}
+
+TURNED = row("read what a directory was", lambda: Path("@history/turned/d/00001").read_text())
+
+
+@pytest.fixture(scope="module")
+def guarded(served: Served) -> Path:
+    """Two versions, each with another state of a file in directories that let some people in, and not always the same."""
+    present = served.mimei("guarded")
+    with chdir(present):
+        for where in GUARDED:
+            os.mkdir(where)
+        os.mkdir("turned", 0o700)
+        Path("turned", "d").write_text("1")
+        subprocess.run(["setfacl", "-m", "u:2000:rx", "listed"], check=True)
+        for where, owner, mode in (
+            ("private", ANN.uid, 0o700),
+            ("listed", 0, 0o750),
+            ("opened", 0, 0o700),
+            ("shut", 0, 0o755),
+            ("given", BOB.uid, 0o700),
+        ):
+            os.chown(where, owner, owner)
+            os.chmod(where, mode)
+        for number in (1, 2):
+            for where in GUARDED:
+                Path(where, "f").write_text(f"{number}")
+            os.mkdir(f".mimei/@g{number}")
+            os.chmod("opened", 0o755)
+            os.chmod("shut", 0o700)
+            os.chown("given", ANN.uid, ANN.gid)
+            if number == 1:
+                os.chmod("turned", 0o755)
+                os.unlink("turned/d")
+                os.mkdir("turned/d")
+    return present / ".mimei"
+
+
+@pytest.mark.parametrize("who", [None, ANN, BOB], ids=["root", "Ann", "Bob"])
+def test_a_history_lets_in_nobody_whom_its_version_does_not(guarded: Path, who: Person | None) -> None:
+    player, where = Player(who), os.open(guarded, os.O_PATH)
+    try:
+        said = {state: tuple(player.play(READ[state], where)) for state in STATES}
+        turned = player.play(TURNED, where)
+    finally:
+        player.end()
+        os.close(where)
+    assert all(history in ("EACCES", version) for version, history in said.values())
+    assert turned == ["ENOENT"]
+    kept = [state for state in STATES if state[0] in ("plain", "private", "private/in", "listed")]
+    assert [said[state][0] for state in kept] == [said[state][1] for state in kept]
+    if who is None:
+        assert all(said[state] == (str(state[1]),) * 2 for state in STATES)
 
 
 # Numbers
