@@ -123,6 +123,7 @@ class LocalEngine:
             self.keeper = Keeper(home.storage, self.database, device)
             undo.callback(self.keeper.close)
             first = self.keeper.recover()
+            self.keeper.free_all()
             self.engine = Engine(home, self.database, device, first, clock, randomness)
             undo.pop_all()
 
@@ -134,6 +135,7 @@ class LocalEngine:
             news = self.keeper.advance(engine.journal.position)
             engine.heard(news)
             self.keeper.acknowledged(news.position)
+            self.keeper.free_all()
 
     def run(self, call: Callable[[], T]) -> T:
         """Carry out a model call: fetch what is cold, wait for what is later, and make it durable."""

@@ -2,7 +2,8 @@
 
 It replays at once when the node is waiting for a version or has got far ahead, else when the node has appended nothing for a
 moment, so that it does not take processor time from a program that is changing files, and soon enough in any case; when
-nothing is asked, it seals files nobody has written to for a while, and fills gaps of the index of histories. Told
+nothing is asked, it frees segments nobody needs, seals files nobody has written to for a while, and fills gaps of the index of
+histories. Told
 to end, it finishes what the journal holds first. A full or failing disk does not end it: the node is told, and it
 tries again.
 """
@@ -35,7 +36,8 @@ from mimeifs.store.storage import drop_ballast, fill_ballast
 
 log = logging.getLogger(__name__)
 
-LAG_BYTES = 16 << 20
+LAG_BYTES = 128 << 20
+"""How much the overlay may lag behind. Each replay waits for the disk: while much is written, few large ones are quicker."""
 LAG_SECONDS = 1.0
 """How long the overlay may lag behind a node that never pauses."""
 REST_SECONDS = 0.15
@@ -126,10 +128,13 @@ class _Work:
         try:
             if self._due():
                 self._replay()
-            elif time.monotonic() - self._quiet > IDLE_SECONDS or self._crowded():
+                return
+            self._keeper.free_one()
+            if time.monotonic() - self._quiet > IDLE_SECONDS or self._crowded():
                 self._idle()
         except CapacityError as error:
-            self._no_room(error)
+            if not self._keeper.free_one():  # Tried again then.
+                self._no_room(error)
         except (MimeiError, OSError) as error:
             self._failed(error)
 
@@ -141,6 +146,8 @@ class _Work:
     def _patience(self) -> float:
         if self._keeper.broken:
             return 60.0
+        if self._keeper.has_superfluous:
+            return 0.0
         if self._trouble:
             return RETRY_SECONDS
         if self._since:
@@ -226,5 +233,6 @@ class _Work:
             while before != self._keeper.position:
                 before = self._keeper.position
                 self._keeper.advance(None)
+            self._keeper.free_all()
         except (MimeiError, OSError) as error:
             log.error("%s; the rest of the journal is replayed at the next start", error)

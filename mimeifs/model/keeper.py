@@ -103,6 +103,7 @@ class Keeper:
         self._maps = RecentNodes(self._packs, room=MAPS_BYTES)
         self._freed: dict[int, int] = {}
         self._collected = -1
+        self._acknowledged = -1
         self._first = True
         self._named: set[int] = set()
         self._gaps: list[Gap] | None = None
@@ -289,12 +290,33 @@ class Keeper:
         """The node has heard of everything up to ``position`` and reads no extent that was dropped before."""
         if self._collected != self.position:
             self._collect(self.position)
-        for number in [number for number, at in self._freed.items() if at <= position]:
-            self._journal.forget(number)
-            self._named.discard(number)
-            with suppress(OSError):  # It is superfluous, not wrong, and tried again.
-                retire(self._storage.journal, number)
-                del self._freed[number]
+        self._acknowledged = position
+
+    @property
+    def has_superfluous(self) -> bool:
+        """Whether there are segments for :meth:`free_one`."""
+        return any(at <= self._acknowledged for at in self._freed.values())
+
+    def free_one(self) -> bool:
+        """Free a segment that nobody needs, if there is one; whether there was. To unlink one takes up to 70 ms, so they go one
+        by one, when nobody waits."""
+        number = next((number for number, at in self._freed.items() if at <= self._acknowledged), None)
+        if number is None:
+            return False
+        self._journal.forget(number)
+        self._named.discard(number)
+        try:
+            retire(self._storage.journal, number)
+        except OSError:  # It is superfluous, not wrong, and tried again.
+            self._freed[number] = self._acknowledged + 1
+        else:
+            del self._freed[number]
+        return True
+
+    def free_all(self) -> None:
+        """Free every segment that nobody needs."""
+        while self.free_one():
+            pass
 
     # Calls
 

@@ -89,6 +89,7 @@ class Lagging:
             news = self.unheard.popleft()
             self.engine.heard(news)
             self.keeper.acknowledged(news.position)
+            self.keeper.free_all()
 
     def settle(self):
         while self.keeper.position < self.end or self.unheard:

@@ -271,6 +271,7 @@ def test_a_segment_emptied_by_a_seal_is_freed_when_the_node_knows_of_the_seal(us
     assert len(before) == 2
     news = keeper.seal_idle(keeper.position + 1, 1 << 30)
     keeper.acknowledged(news.position)  # It had heard of that position already, and not yet of the seal.
+    keeper.free_all()
     assert segments(directory) == before
     assert file.read(0, 10) == b"x" * 10
     used.engine.heard(news)
@@ -309,3 +310,20 @@ def test_what_a_keeper_did_and_did_not_tell_its_successor_tells(used):
     used.run(lambda: top.create(b"h", 0o644, WHO))
     assert len(segments(used.home.storage.journal)) == 1
     assert file.read(0, 2000) == b"x" * 1000
+
+
+def test_segments_that_nobody_needs_go_one_by_one_when_nobody_waits(used):
+    keeper, directory, journal = used.running.keeper, used.home.storage.journal, used.engine.journal
+    top = used.present(used.mimei_id)
+    for number in range(3):
+        used.running.attempt(lambda number=number: top.create(b"f%d" % number, 0o644, WHO))
+        journal._roll()
+    used.running.attempt(lambda: top.create(b"last", 0o644, WHO))
+    while keeper.position < journal.position:
+        used.engine.heard(keeper.advance(journal.position))
+    keeper.acknowledged(keeper.position)
+    before, left = segments(directory), []
+    while keeper.free_one():
+        left.append(segments(directory))
+    assert left == [before[count:] for count in (1, 2, 3)]
+    assert not keeper.has_superfluous
