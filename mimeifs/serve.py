@@ -70,25 +70,26 @@ class _Supervisor:
         self._lifeline, self._life = os.pipe()
         self._children: dict[int, _Child] = {}
         self._drive_deaths: list[float] = []
+        self._awaited = {signal.SIGCHLD, *messages.end_signals()}
+        """Signals that wait until they are asked for: a handler would not run where one comes just before wait(2) is called."""
         self.asked = False
 
     def run(self) -> int:
         """Fork, mind, and clean up; 0, the node's exit code, or minus the signal that killed it. Raises what ended it."""
         gc.collect()
         gc.freeze()
-        before = {number: signal.signal(number, self._ask) for number in messages.end_signals()}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._awaited)
         try:
             self._fork("keeper", self._keep)
             self._fork("syncer", self._sync)
             self._fork("node", self._node)
             if self._options.drive is not None:
                 self._fork("drive", self._drive)
-            if self.asked:
-                self._ask(0, None)
             return self._mind()
         finally:
-            for number, action in before.items():
-                signal.signal(number, action)
+            while signal.sigtimedwait(self._awaited, 0) is not None:
+                pass  # It ends already.
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._close_all_but()
             os.close(self._lifeline)
             os.close(self._life)
@@ -126,14 +127,13 @@ class _Supervisor:
             drive.run(home, options, NodeTree(home.socket, home.storage, self._options.pulse.count), self._lifeline)
 
     def _fork(self, name: str, work: Callable[[], None]) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, messages.end_signals())
         tells, telling = os.pipe()
         pid = os.fork()
         if pid:
             os.close(telling)
             self._children[pid] = _Child(name, tells)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, messages.end_signals())
             return
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
         os.close(self._life)
         code = 1
         try:
@@ -147,23 +147,32 @@ class _Supervisor:
             logging.shutdown()
             os._exit(code)
 
-    def _ask(self, _number: int, _frame: object) -> None:
+    def _ask(self) -> None:
         self.asked = True
         for pid, child in self._children.items():
             if child.name == "node":
                 os.kill(pid, signal.SIGTERM)
+
+    def _wait(self) -> tuple[int, int]:
+        """As wait(2); who asks for the end meanwhile is heard."""
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid:
+                return pid, status
+            if signal.sigwait(self._awaited) != signal.SIGCHLD:
+                self._ask()
 
     def _mind(self) -> int:
         """Wait for children until the node is gone; replace the others. Raises what ended the node."""
         began = time.monotonic()
         deaths: list[float] = []
         while True:
-            pid, status = os.wait()
+            pid, status = self._wait()
             child = self._children.pop(pid)
             name, code, told = child.name, os.waitstatus_to_exitcode(status), _heard(child)
             at_once = name == "keeper" and code > 0 and time.monotonic() - began < 1
             if at_once:
-                self._ask(0, None)
+                self._ask()
             if at_once or name == "node":
                 self._finish()
                 if told is not None:
@@ -179,7 +188,7 @@ class _Supervisor:
                 log.error(
                     "the %s died %d times in %d s; giving up, what the journal holds is kept", name, len(deaths), DEATH_SECONDS
                 )
-                self._ask(0, None)
+                self._ask()
                 self._finish()
                 return 1
             log.error("the %s died (%d) and is replaced", name, code)
