@@ -1,14 +1,15 @@
 """A stand-in for the module ``trio`` inside pyfuse3, so that a request costs neither a lock nor an epoll registration.
 
 pyfuse3's session loop reads ``trio`` as a module global, which is how ``pyfuse3.asyncio`` replaces it. The stand-in asks
-``poll(0)`` whether a request is there before it waits, may ask again for some microseconds, and leaves everything else
-to trio.
+``poll(0)`` whether a request is there before it waits, may ask again for some microseconds, may then doze until there is one
+or trio has something to do, and leaves everything else to trio.
 
-This is not an event loop and not a second scheduler: real waits, cancellation and wake-ups are trio's.
+This is not an event loop and not a second scheduler: long waits, cancellation and wake-ups are trio's.
 
-What always holds: a worker reads the descriptor only directly after ``poll(0)`` found it readable, since that read
-blocks; the loop gives way to trio's other tasks at least every ``GIVE_WAY_NS``; whenever the read lock is free, one of
-those waiting for it is scheduled; after ``notify_closing`` nobody returns to the descriptor.
+What always holds: a worker reads the descriptor only directly after ``poll`` found it readable, since that read
+blocks; the loop gives way to trio's other tasks at least every ``GIVE_WAY_NS``, and dozes only while none of them has
+anything to do; whenever the read lock is free, one of those waiting for it is scheduled; after ``notify_closing`` nobody
+returns to the descriptor.
 docs/decisions/0002-session-loop.md has the figures.
 """
 
@@ -35,6 +36,9 @@ OTHERS_NS = 1_000_000
 
 SPIN_US = 30
 """How long to look for the next request before waiting, with two processors and more."""
+
+DOZE_MS = 5
+"""The longest to wait outside of trio; by then going the long way no longer matters."""
 
 _EXPECTED = {
     "pyfuse3": ("_session_loop", "_wait_fuse_readable", "init", "main", "terminate", "trio"),
@@ -87,6 +91,7 @@ class _Lowlevel:
         self._closing = False
         self._detour: Detour | None = None
         self._ready: Callable[[int], list[tuple[int, int]]] = select.poll().poll
+        self._either: Callable[[int], list[tuple[int, int]]] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)
@@ -127,21 +132,50 @@ class _Lowlevel:
             while monotonic_ns() < end:
                 if ready(0):
                     return
+            if self._dozed():
+                return
             await trio.lowlevel.wait_readable(fd)
         else:
             await _let_others_run()
         while not self._closing:
             self._give_way_at = monotonic_ns() + GIVE_WAY_NS
-            if ready(0):
+            if ready(0) or self._dozed():
                 return
             await trio.lowlevel.wait_readable(fd)
         raise trio.ClosedResourceError("the session is being closed")
+
+    def _dozed(self) -> bool:
+        """Wait a little without trio, if nobody in it has anything to do; whether a request has come, and nothing else."""
+        either = self._either
+        if either is None:
+            return False
+        others = trio.lowlevel.current_statistics()
+        if others.tasks_runnable or others.run_sync_soon_queue_size:
+            return False
+        until_ms = min(others.seconds_to_next_deadline * 1000, DOZE_MS)
+        return until_ms >= 1 and [ready for ready, _ in either(int(until_ms))] == [self.descriptor]
 
     def _watch(self, fd: int) -> None:
         poller = select.poll()
         poller.register(fd, select.POLLIN)
         self.descriptor = fd
         self._ready = poller.poll
+        trios = _descriptor_of_trio()
+        if trios is not None:
+            either = select.poll()
+            either.register(fd, select.POLLIN)
+            either.register(trios, select.POLLIN)
+            self._either = either.poll
+
+
+def _descriptor_of_trio() -> int | None:
+    """The epoll descriptor of the run that calls, readable when any of its tasks is to be woken; None where trio is built
+    otherwise: nothing public tells it."""
+    try:
+        number = trio._core._run.GLOBAL_RUN_CONTEXT.runner.io_manager._epoll.fileno()
+    except AttributeError:
+        return None
+    return number if isinstance(number, int) else None
 
 
 async def _let_others_run() -> None:

@@ -130,6 +130,74 @@ async def test_an_unready_descriptor_is_really_waited_for(pipe: tuple[int, int],
         os.write(pipe[1], b"x")
 
 
+@pytest.fixture
+def dozes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, list[int]]]]:
+    """How long each doze was to last at most, where a whole one would be a quarter of a minute, and what ended it."""
+    monkeypatch.setattr(loop, "DOZE_MS", 15_000)
+    seen: list[tuple[int, list[int]]] = []
+    watch = loop._Lowlevel._watch
+
+    def watch_and_note(self: loop._Lowlevel, fd: int) -> None:
+        watch(self, fd)
+        either = self._either
+        assert either is not None, "trio is built as expected"
+
+        def noted(most_ms: int) -> list[tuple[int, int]]:
+            found = either(most_ms)
+            seen.append((most_ms, [ready for ready, _ in found]))
+            return found
+
+        self._either = noted
+
+    monkeypatch.setattr(loop._Lowlevel, "_watch", watch_and_note)
+    return seen
+
+
+@pytest.mark.parametrize("spin_us", [0, 40])
+async def test_what_comes_soon_is_waited_for_without_trio(
+    pipe: tuple[int, int], spin_us: int, dozes: list[tuple[int, list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", None)
+    lowlevel = pieces(spin_us).lowlevel
+    with ThreadPoolExecutor(1) as threads:
+        for _ in range(5):
+            threads.submit(lambda: (time.sleep(0.01), os.write(pipe[1], b"x")))
+            await lowlevel.wait_readable(pipe[0])
+            os.read(pipe[0], 1)
+    assert dozes == [(15_000, [pipe[0]])] * 5
+
+
+async def test_while_it_dozes_a_thread_that_is_done_is_noticed(
+    pipe: tuple[int, int], dozes: list[tuple[int, list[int]]]
+) -> None:
+    async def other() -> None:
+        for _ in range(5):
+            await trio.to_thread.run_sync(time.sleep, 0.01)
+        os.write(pipe[1], b"x")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await pieces().lowlevel.wait_readable(pipe[0])
+    assert dozes
+    assert all(ready for _, ready in dozes), "waited to the end for nothing"
+
+
+async def test_a_doze_ends_before_the_next_deadline(pipe: tuple[int, int], dozes: list[tuple[int, list[int]]]) -> None:
+    with trio.move_on_after(0.05):
+        await pieces().lowlevel.wait_readable(pipe[0])
+    assert [ready for _, ready in dozes] == [[]]
+    assert dozes[0][0] <= 50
+
+
+async def test_a_trio_that_is_built_otherwise_is_waited_in(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_descriptor_of_trio", lambda: None)
+    lowlevel = pieces().lowlevel
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lowlevel.wait_readable, pipe[0])
+        await trio.testing.wait_all_tasks_blocked()
+        os.write(pipe[1], b"x")
+
+
 async def test_others_run_although_the_descriptor_is_always_ready(pipe: tuple[int, int]) -> None:
     lowlevel = pieces().lowlevel
     os.write(pipe[1], b"x")
