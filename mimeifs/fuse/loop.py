@@ -8,8 +8,8 @@ This is not an event loop and not a second scheduler: long waits, cancellation a
 
 What always holds: a worker reads the descriptor only directly after ``poll`` found it readable, since that read
 blocks; the loop gives way to trio's other tasks at least every ``GIVE_WAY_NS``, and dozes only while none of them has
-anything to do; whenever the read lock is free, one of those waiting for it is scheduled; after ``notify_closing`` nobody
-returns to the descriptor.
+anything to do; whenever a step ends with the read lock free, one of those who wait for it is scheduled; after ``notify_closing``
+nobody returns to the descriptor.
 docs/decisions/0002-session-loop.md has the figures.
 """
 
@@ -55,8 +55,12 @@ _EXPECTED = {
 }
 
 
-class ReadLock:
-    """An asynchronous lock whose free case is no checkpoint; who comes first takes it, also before one who was woken."""
+class ReadLock(trio.abc.Instrument):
+    """An asynchronous lock whose free case is no checkpoint; who comes first takes it, also before one who was woken.
+
+    Nobody is woken where who released it takes it again in the same step, which is what a worker does whose handler waits for
+    nothing: an instrument of trio sees when a step has ended with the lock free.
+    """
 
     __slots__ = ("_held", "_lot", "_woken")
 
@@ -67,6 +71,7 @@ class ReadLock:
 
     async def __aenter__(self) -> None:
         while self._held:
+            trio.lowlevel.add_instrument(self)
             await self._lot.park()
             self._woken = False
         self._held = True
@@ -75,10 +80,24 @@ class ReadLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held = False
-        # One woken waiter is enough: it runs as soon as this task really waits, be it here or inside a handler.
-        if self._lot and not self._woken:
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """One woken waiter is enough: whoever takes the lock before it lets go of it, too."""
+        if not self._held and not self._woken and self._lot:
             self._woken = True
             self._lot.unpark()
+
+
+class _Census(trio.abc.Instrument):
+    """Whether the task that runs is the only one of trio's present round; who is still to run in it is in no statistics."""
+
+    def __init__(self) -> None:
+        self.alone = False
+
+    def after_io_wait(self, timeout: float) -> None:
+        """Who is runnable now, or becomes so by a deadline that has passed, makes up the round."""
+        round_of = trio.lowlevel.current_statistics()
+        self.alone = round_of.tasks_runnable == 1 and round_of.seconds_to_next_deadline > 0
 
 
 class _Lowlevel:
@@ -92,6 +111,7 @@ class _Lowlevel:
         self._detour: Detour | None = None
         self._ready: Callable[[int], list[tuple[int, int]]] = select.poll().poll
         self._either: Callable[[int], list[tuple[int, int]]] | None = None
+        self._census = _Census()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)
@@ -147,7 +167,7 @@ class _Lowlevel:
     def _dozed(self) -> bool:
         """Wait a little without trio, if nobody in it has anything to do; whether a request has come, and nothing else."""
         either = self._either
-        if either is None:
+        if either is None or not self._census.alone:
             return False
         others = trio.lowlevel.current_statistics()
         if others.tasks_runnable or others.run_sync_soon_queue_size:
@@ -166,6 +186,7 @@ class _Lowlevel:
             either.register(fd, select.POLLIN)
             either.register(trios, select.POLLIN)
             self._either = either.poll
+            trio.lowlevel.add_instrument(self._census)
 
 
 def _descriptor_of_trio() -> int | None:
