@@ -448,16 +448,16 @@ class Operations(pyfuse3.Operations):
         node = nodes.get(opened.node.ino, opened.node)
         if first < 0 and not self._reply_dots(node, start_id, token):
             return
-        volatile, rank = node.volatile, len(names) + _DOTS
+        reply, volatile, rank = pyfuse3.readdir_reply, node.volatile, len(names) + _DOTS
         try:
             for name, child in node.scan(names[-1] if names else b""):
                 rank += 1
                 made = None if volatile else child.surface
-                if not pyfuse3.readdir_reply(token, name, made or self._shown(child, node, name), rank):
+                if not reply(token, name, made or self._shown(child, node, name), rank):
                     return
-                if made is None:
-                    self._count(child)
-                else:
+                if child.immutable:
+                    self._past.hold(child)
+                else:  # As _count does, which is too much for each of a million names.
                     child.lookups += 1
                     nodes[child.ino] = child
                 names.append(name)

@@ -79,7 +79,7 @@ class LiveFile(Inode):
             return
         if self.number:
             row = read_file(live.database, self.number)
-            newer = self.extents.since(live.position) if self.extents is not None else ExtentMap()
+            newer = self.extents.since(live.position) if self.extents and self.touched >= live.position else ExtentMap()
             if row is None and self.touched >= live.position:
                 return  # Its row is still to come, and may then say something else than memory.
             if row is None:
@@ -88,8 +88,10 @@ class LiveFile(Inode):
                 self.base, self.number, self.extents = row.base, 0, ExtentMap()
             elif row is not None:
                 extents = read_extents(live.database, self.number)
-                extents.cut(self.size, 1 << 63)  # What a later truncate cut off must not come back.
-                extents.overlay(newer)
+                if extents:
+                    extents.cut(self.size, 1 << 63)  # What a later truncate cut off must not come back.
+                if newer:
+                    extents.overlay(newer)
                 self.base, self.extents = row.base, extents
         elif self._resting is not None:
             self.base, self.extents, self._resting = self._sealed(), ExtentMap(), None

@@ -243,16 +243,29 @@ class ResidentBlobReader(BlobReader):
         return super().view(parts)
 
     def _little(self, part: Part) -> Buffer:
-        blob = part[0]
+        blob, start, length = part
         found = self._in_memory(blob) or self.locate(blob)
-        if not isinstance(found, IndexRow) or not found.slices:
-            return self._view((part,), (found,))
+        if not isinstance(found, IndexRow):
+            check_length(len(found), part)
+            return memoryview(found)[start : start + length]
+        if not found.slices:
+            return self._view((part,), (found,)) if length < found.plain else self._small(part, found)
         check_length(found.plain, part)
         if self._is_popular(blob):
             with suppress(IntegrityError):  # Where it is damaged somewhere else, what is wanted can be had.
                 return self._view((part,), (found,))
         place = self._sliced(part, found)
         return self._view((part,), (found,)) if place is None else place
+
+    def _small(self, part: Part, row: IndexRow) -> bytes:
+        """All of a blob, which is as small as what may be wanted of it."""
+        blob = part[0]
+        check_length(row.plain, part)
+        try:
+            return self._from_pack(blob, row)
+        except _WouldWait:
+            self._want(blob, row)
+            raise Cold((blob,)) from None
 
     def _is_popular(self, blob: BlobId) -> bool:
         """Whether so many slices of a blob were wanted that all of it, which stays in the cache, would have cost as much."""

@@ -113,7 +113,7 @@ class ExtentMap:
 
     def since(self, when: int) -> "ExtentMap":
         """Only what was written at or after journal position ``when``."""
-        return ExtentMap(extent for extent in self if position(extent[2]) >= when)
+        return ExtentMap([extent for extent in self if position(extent[2]) >= when])
 
     def overlay(self, newer: "ExtentMap") -> None:
         """Put every extent of ``newer`` on top."""
