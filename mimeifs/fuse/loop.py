@@ -8,8 +8,8 @@ This is not an event loop and not a second scheduler: long waits, cancellation a
 
 What always holds: a worker reads the descriptor only directly after ``poll`` found it readable, since that read
 blocks; the loop gives way to trio's other tasks at least every ``GIVE_WAY_NS``, and dozes only while none of them has
-anything to do; whenever a step ends with the read lock free, one of those who wait for it is scheduled; after ``notify_closing``
-nobody returns to the descriptor.
+anything to do; whenever a step ends with the read lock free, one of those who wait for it is scheduled; after
+``notify_closing`` nobody returns to the descriptor.
 docs/decisions/0002-session-loop.md has the figures.
 """
 
