@@ -224,7 +224,7 @@ class _Work:
         if self._trouble:
             send(self._end, Trouble("", full=False))
             self._trouble = False
-            fill_ballast(self._home.storage)
+        fill_ballast(self._home.storage)  # Who makes room may have given it up as well.
 
     def finish(self) -> None:
         """Replay everything the journal holds: the node has ended."""

@@ -94,8 +94,7 @@ class Node:
         self._sync_event = trio.Event()
         self.mount: Mount | None = None
         live = engine.live
-        live.reserve = self._room.reserve
-        live.spare = self._room.spare
+        live.room = self._room
         live.stirred = self._stir
 
     def _stir(self) -> None:

@@ -84,7 +84,7 @@ def close_reading(services: Services, request: requests.CloseReading) -> request
 def space(services: Services, _request: requests.Space) -> requests.SpaceFound:
     """How much room there is."""
     live = services.live
-    return requests.SpaceFound(used(live.database.path.parent), live.spare())
+    return requests.SpaceFound(used(live.database.path.parent), live.room.spare())
 
 
 def versions_of(services: Services, request: requests.VersionsOf) -> requests.VersionsAt:

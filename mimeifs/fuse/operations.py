@@ -558,7 +558,7 @@ class Operations(pyfuse3.Operations):
         disk = os.statvfs(self._live.database.path)
         made = StatvfsData()
         made.f_bsize, made.f_frsize = 131072, disk.f_frsize
-        room = min(disk.f_bavail, self._live.spare() // disk.f_frsize)
+        room = min(disk.f_bavail, self._live.room.spare() // disk.f_frsize)
         made.f_blocks, made.f_bfree, made.f_bavail = disk.f_blocks, room, room
         made.f_files, made.f_ffree, made.f_favail = 1 << 40, 1 << 39, 1 << 39
         made.f_namemax = 255

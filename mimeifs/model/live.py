@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from blake3 import blake3
 
 from mimeifs.clock import Clock
-from mimeifs.errors import MimeiError, NotFoundError
+from mimeifs.errors import CapacityError, MimeiError, NotFoundError
 from mimeifs.ids import MimeiId
 from mimeifs.model import state
 from mimeifs.model.entry import LinkedInode, decode_linked
@@ -50,6 +50,22 @@ class Appender(Protocol):
 
     def append(self, *pieces: Buffer) -> int:
         """Append one frame; its position. Raises ``CapacityError``, having appended nothing."""
+        ...
+
+
+class Room(Protocol):
+    """The account of the store's disk."""
+
+    def reserve(self, size: int) -> None:
+        """Raise ``CapacityError`` or ``IntegrityError`` unless ``size`` bytes more may be kept."""
+        ...
+
+    def spare(self) -> int:
+        """How many bytes could be written now."""
+        ...
+
+    def relieve(self) -> bool:
+        """Give up what is kept for those who make room, now that nothing else is left; whether there was any."""
         ...
 
 
@@ -173,8 +189,9 @@ class Live:
         self._prepared: list[tuple[Callable[[int], None] | None, Callable[[], None] | None]] = []
         self._fading: deque[tuple[int, Callable[[], object]]] = deque()
         self._unreachable: list[int] = []
-        self.reserve: Callable[[int], None] = _plenty
-        self.spare: Callable[[], int] = _endless
+        self.room: Room = _Endless()
+        self._grows = False
+        """Whether what is appended next has asked for room."""
         self.quiet = True
         self.stirred: Callable[[], None] = _nobody_listens
         self.beat: Callable[[], None] = _nobody_listens
@@ -317,6 +334,11 @@ class Live:
 
     # Appending
 
+    def reserve(self, size: int) -> None:
+        """Ask for room for what is about to be appended; raises ``CapacityError`` or ``IntegrityError``."""
+        self.room.reserve(size)
+        self._grows = True
+
     def prepare(self, *, done: Callable[[int], None] | None = None, undo: Callable[[], None] | None = None) -> None:
         """Have ``done`` called with the position of the next frame, or ``undo`` when it cannot be appended."""
         self._prepared.append((done, undo))
@@ -326,7 +348,7 @@ class Live:
         was prepared."""
         prepared = self._prepared
         try:
-            at = self.journal.append(*pieces)
+            at = self._appended(pieces)
             self.beat()
             self._stir()
         except BaseException:
@@ -341,6 +363,16 @@ class Live:
                 if done is not None:
                     done(at)
         return at
+
+    def _appended(self, pieces: tuple[Buffer, ...]) -> int:
+        """Append; what has not asked for room makes some, or may: where there is none at all, it gets what is kept for it."""
+        grows, self._grows = self._grows, False
+        try:
+            return self.journal.append(*pieces)
+        except CapacityError:
+            if grows or not self.room.relieve():
+                raise
+        return self.journal.append(*pieces)
 
     def _stir(self) -> None:
         """Have the keeper told, a moment later."""
@@ -437,13 +469,19 @@ def _itself(inode: "Inode") -> "Node":
     return inode
 
 
-def _plenty(_size: int) -> None:
+class _Endless:
     """Room is not watched."""
 
+    def reserve(self, size: int) -> None:
+        """There is always enough."""
 
-def _endless() -> int:
-    """Room is not watched."""
-    return 1 << 62
+    def spare(self) -> int:
+        """More than any disk has."""
+        return 1 << 62
+
+    def relieve(self) -> bool:
+        """Nothing is kept."""
+        return False
 
 
 def _nobody_listens() -> None:

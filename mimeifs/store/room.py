@@ -2,12 +2,16 @@
 
 What is written lies in the journal and, once sealed, in packs as well, so each byte is counted twice until then.
 Deleting does not ask. Always true: while :meth:`Room.reserve` says yes there is room to commit what was said yes to,
-other users of the disk aside; the ballast is for them.
+other users of the disk aside; the ballast is for when they have taken all, and the keeper fills it again.
 """
+
+import logging
 
 from mimeifs.errors import CapacityError, MimeiError
 from mimeifs.store.journal import SEGMENT_SIZE, segments, spares
-from mimeifs.store.storage import Storage, available
+from mimeifs.store.storage import Storage, available, drop_ballast
+
+log = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 64 << 20
 
@@ -31,6 +35,13 @@ class Room:
             self._left = min(spare, _LOOK_AGAIN) - 2 * size
             if spare < 2 * size:
                 raise CapacityError("no space left for the store: delete something, or free space on its disk")
+
+    def relieve(self) -> bool:
+        """Give the ballast up, for what has not asked; whether there was any."""
+        given = drop_ballast(self._storage)
+        if given:
+            log.warning("another has taken all room on the store's disk; the ballast is given up")
+        return given
 
     def spare(self) -> int:
         """Bytes that could be written and sealed now, each counted as often as it will be stored."""

@@ -106,10 +106,14 @@ def ballast_size(root: Path) -> int:
 def fill_ballast(storage: Storage) -> None:
     """Take the room, where there is plenty; quietly not, where there is none."""
     size = ballast_size(storage.root)
+    with suppress(FileNotFoundError):
+        if storage.ballast.stat().st_size >= size:
+            return
+    if available(storage.root) <= 2 * size:
+        return
     fd = disk.create(storage.ballast)
     try:
-        if os.fstat(fd).st_size < size and available(storage.root) > 2 * size:
-            disk.allocate(fd, size)
+        disk.allocate(fd, size)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -121,7 +125,8 @@ def fill_ballast(storage: Storage) -> None:
 def drop_ballast(storage: Storage) -> bool:
     """Give the room up, and the journal's spare segments with it; whether there was any."""
     for spare in storage.journal.glob("*.spare"):
-        disk.remove(spare)
+        with suppress(FileNotFoundError):  # Whoever writes the journal takes one at any moment.
+            disk.remove(spare)
     try:
         size = storage.ballast.stat().st_size
     except FileNotFoundError:

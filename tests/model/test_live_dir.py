@@ -2,8 +2,10 @@
 
 import pytest
 
-from mimeifs.errors import ExistsError, InvalidError, IsADirError, NameTooLongError, NotADirError, NotFoundError
+from mimeifs.errors import CapacityError, ExistsError, InvalidError, IsADirError, NameTooLongError, NotADirError, NotFoundError
 from mimeifs.model.node import Change
+from mimeifs.store.room import Room
+from mimeifs.store.storage import fill_ballast
 from tests.model.conftest import WHO
 
 NAMES = [b"%02d" % index for index in range(20)]
@@ -151,3 +153,27 @@ def test_mknod_makes_regular_files_and_refuses_what_it_does_not_know(local, top)
     assert (device.stat().mode, device.stat().rdev) == (0o020600, 0x501)
     with pytest.raises(InvalidError):
         top.mknod(b"bad", 0o040755, 0, WHO)
+
+
+def test_what_makes_room_gets_what_is_kept_for_it_and_what_takes_room_does_not(local, top, monkeypatch):
+    storage, live = local.home.storage, local.engine.live
+    fill_ballast(storage)
+    live.room = Room(storage)
+    append = live.journal.append
+
+    def full_but_for_the_ballast(*pieces):
+        if storage.ballast.stat().st_size:
+            raise CapacityError("no room for the journal")
+        return append(*pieces)
+
+    monkeypatch.setattr(live.journal, "append", full_but_for_the_ballast)
+    file = local.run(lambda: top.lookup(b"03").open(writing=True))
+    with pytest.raises(CapacityError):
+        local.run(lambda: file.write(0, b"more"))
+    with pytest.raises(CapacityError):
+        local.run(lambda: top.create(b"new", 0o644, WHO))
+    assert storage.ballast.stat().st_size
+    local.run(lambda: top.unlink(b"04"))
+    assert not storage.ballast.stat().st_size
+    file.close()
+    assert names(local.run(lambda: list(top.scan(b"")))) == [name for name in NAMES if name != b"04"]
