@@ -36,7 +36,7 @@ class Stillness:
     def __init__(self, position: int) -> None:
         self.position = position
 
-    def append(self, *_pieces: Buffer) -> int:
+    def append(self, *_pieces: Buffer, behind: int = 0) -> int:
         """See ``Appender``."""
         raise ReadOnlyError("this command only reads")
 

@@ -26,7 +26,7 @@ from mimeifs.model.entry import LinkedInode, decode_linked
 from mimeifs.store import operations, prolly
 from mimeifs.store.database import U64, Database, Table
 from mimeifs.store.interfaces import Buffer, ViewSource
-from mimeifs.store.journal import JournalReader
+from mimeifs.store.journal import MARGIN, JournalReader
 
 if TYPE_CHECKING:
     from mimeifs.model.inode import Inode
@@ -48,8 +48,8 @@ class Appender(Protocol):
         """Where the next frame will begin."""
         ...
 
-    def append(self, *pieces: Buffer) -> int:
-        """Append one frame; its position. Raises ``CapacityError``, having appended nothing."""
+    def append(self, *pieces: Buffer, behind: int = 0) -> int:
+        """Append one frame, with so much room behind it; its position. Raises ``CapacityError``, having appended nothing."""
         ...
 
 
@@ -365,12 +365,14 @@ class Live:
         return at
 
     def _appended(self, pieces: tuple[Buffer, ...]) -> int:
-        """Append; what has not asked for room makes some, or may: where there is none at all, it gets what is kept for it."""
-        grows, self._grows = self._grows, False
+        """Append; what has not asked for room may make some: it gets what others leave, and where that is used up, the rest."""
+        if self._grows:
+            self._grows = False
+            return self.journal.append(*pieces, behind=MARGIN)
         try:
             return self.journal.append(*pieces)
         except CapacityError:
-            if grows or not self.room.relieve():
+            if not self.room.relieve():
                 raise
         return self.journal.append(*pieces)
 

@@ -31,6 +31,8 @@ MAX_PAYLOAD = 4 << 20
 MAX_SPARES = 2
 MAX_OPEN = 32
 STEP = 1 << 20
+MARGIN = 256 << 10
+"""Room that is kept behind frames which make the store grow, for some thousand that make it smaller."""
 """How much room is taken at once for a segment on a nearly full disk, in bytes."""
 WINDOW = 64 << 10
 """How much is read at once when frames are read in order, in bytes."""
@@ -147,15 +149,19 @@ class JournalWriter:
         """Number of the segment being appended to."""
         return self._number
 
-    def append(self, *pieces: Buffer) -> int:
-        """Append one frame made of ``pieces``; returns its position. Raises ``CapacityError`` or, when the disk fails or the
-        journal is broken, ``IntegrityError``, having appended nothing."""
+    def append(self, *pieces: Buffer, behind: int = 0) -> int:
+        """Append one frame made of ``pieces``, with room for ``behind`` bytes more allocated behind it; returns its position.
+
+        Raises ``CapacityError`` or, when the disk fails or the journal is broken, ``IntegrityError``, having appended nothing.
+        """
         if self.broken:
             raise IntegrityError(self.broken)
         size = sum(map(len, pieces))
         if not 0 < size <= MAX_PAYLOAD:
             raise ValueError(f"journal frame of {size} bytes")
         needed = size + 2 * FRAME_SIZE
+        if behind:
+            needed += min(behind, max(0, SEGMENT_SIZE - HEADER_SIZE - needed))
         if self._offset + needed > SEGMENT_SIZE:
             self._roll()
         if self._offset + needed > self._room:

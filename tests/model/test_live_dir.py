@@ -161,10 +161,10 @@ def test_what_makes_room_gets_what_is_kept_for_it_and_what_takes_room_does_not(l
     live.room = Room(storage)
     append = live.journal.append
 
-    def full_but_for_the_ballast(*pieces):
+    def full_but_for_the_ballast(*pieces, behind=0):
         if storage.ballast.stat().st_size:
             raise CapacityError("no room for the journal")
-        return append(*pieces)
+        return append(*pieces, behind=behind)
 
     monkeypatch.setattr(live.journal, "append", full_but_for_the_ballast)
     file = local.run(lambda: top.lookup(b"03").open(writing=True))

@@ -295,6 +295,36 @@ def test_a_nearly_full_disk_gives_a_segment_as_much_room_as_it_needs(tmp_path, m
     assert spares(tmp_path) == []
 
 
+@pytest.mark.parametrize("size", [1, 700, 5000])
+def test_what_grows_leaves_room_for_what_does_not(tmp_path, small, monkeypatch, size):
+    writer, margin = JournalWriter(tmp_path, 1), 1000
+    first = writer.position
+    kept = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", refuse)
+        with pytest.raises(CapacityError):
+            while True:
+                kept.append(writer.append(bytes(size), behind=margin))
+        for _ in range(margin // (100 + 2 * FRAME_SIZE)):
+            writer.append(b"r" * 100)
+        with pytest.raises(CapacityError):
+            for _ in range(100):
+                writer.append(b"r" * 100)
+    assert writer.append(bytes(size), behind=margin) > kept[-1]
+    writer.close()
+    assert len(kept) == stream(tmp_path, first)[0].count(bytes(size)) - 1
+
+
+def test_what_is_as_long_as_a_segment_has_no_room_behind_it(tmp_path, small):
+    writer = JournalWriter(tmp_path, 1)
+    longest = bytes(SMALL - HEADER_SIZE - 2 * FRAME_SIZE)
+    assert [at - HEADER_SIZE for at in (writer.append(longest, behind=1000), writer.append(longest, behind=1000))] == [
+        SMALL,
+        2 * SMALL,
+    ]
+    writer.close()
+
+
 def test_a_forgotten_segment_is_opened_again(tmp_path, small, reader):
     (at,) = appended(tmp_path, [b"x"])
     reader.fd(1)
