@@ -29,7 +29,13 @@ class Served:
     """A home and a mount point below ``folder``, and the daemon between them."""
 
     def __init__(
-        self, folder: Path, *, home: Path | None = None, options: tuple[str, ...] = (), program: tuple[str, ...] = MIMEI
+        self,
+        folder: Path,
+        *,
+        home: Path | None = None,
+        options: tuple[str, ...] = (),
+        program: tuple[str, ...] = MIMEI,
+        life: int = LIFE,
     ) -> None:
         self.folder = folder
         self.home = home or folder / "home"
@@ -37,7 +43,7 @@ class Served:
         self.log = folder / "log"
         self.options = options
         self.program = program
-        self.life = LIFE
+        self.life = life
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -234,10 +240,15 @@ def role_of(pid: int) -> str:
 
 @contextmanager
 def serving(
-    folder: Path, *, home: Path | None = None, options: tuple[str, ...] = (), program: tuple[str, ...] = MIMEI
+    folder: Path,
+    *,
+    home: Path | None = None,
+    options: tuple[str, ...] = (),
+    program: tuple[str, ...] = MIMEI,
+    life: int = LIFE,
 ) -> Iterator[Served]:
-    """A started daemon; afterwards everything is gone."""
-    served = Served(folder, home=home, options=options, program=program)
+    """A started daemon, for ``life`` seconds at most; afterwards everything is gone."""
+    served = Served(folder, home=home, options=options, program=program, life=life)
     try:
         yield served.start()
     finally:

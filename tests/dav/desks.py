@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.dav.serving import Client, Reply
-from tests.serving import Served, serving
+from tests.serving import LIFE, Served, serving
 
 Step = tuple[int, str, dict[str, str], bytes]
 
 
 @contextmanager
-def driven(folder: Path, *options: str) -> Iterator[tuple[Served, str]]:
+def driven(folder: Path, *options: str, life: int = LIFE) -> Iterator[tuple[Served, str]]:
     """A node with a drive, and the drive's address."""
-    with serving(folder, options=("--dav", "127.0.0.1:0", *options)) as served:
+    with serving(folder, options=("--dav", "127.0.0.1:0", *options), life=life) as served:
         yield served, address(served)
 
 
