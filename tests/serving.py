@@ -171,6 +171,14 @@ class Served:
                 raise AssertionError(f"not so after {PATIENCE:.0f} s: {what}\n{self.tail()}")
             time.sleep(0.005)
 
+    @property
+    def hears(self) -> bool:
+        """Whether the daemon has come so far that it waits for signals; one that comes earlier ends what has not begun."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+        return bool(blocked >> (signal.SIGTERM - 1) & 1)
+
     def group(self) -> set[int]:
         """The daemon's processes that live."""
         assert self._process is not None

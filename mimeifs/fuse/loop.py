@@ -40,6 +40,9 @@ SPIN_US = 30
 DOZE_MS = 5
 """The longest to wait outside of trio; by then going the long way no longer matters."""
 
+SOON = 0.001
+"""A deadline within so many seconds counts as one that has passed."""
+
 _EXPECTED = {
     "pyfuse3": ("_session_loop", "_wait_fuse_readable", "init", "main", "terminate", "trio"),
     "trio": ("ClosedResourceError", "Lock", "lowlevel", "open_nursery"),
@@ -95,9 +98,9 @@ class _Census(trio.abc.Instrument):
         self.alone = False
 
     def after_io_wait(self, timeout: float) -> None:
-        """Who is runnable now, or becomes so by a deadline that has passed, makes up the round."""
-        round_of = trio.lowlevel.current_statistics()
-        self.alone = round_of.tasks_runnable == 1 and round_of.seconds_to_next_deadline > 0
+        """Who is runnable now, or becomes so by a deadline that passes before the round begins, makes it up."""
+        now = trio.lowlevel.current_statistics()
+        self.alone = now.tasks_runnable == 1 and now.seconds_to_next_deadline > SOON
 
 
 class _Lowlevel:
