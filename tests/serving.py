@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mimeifs.home import Home
 from tests import mounts
 
 PATIENCE = 30.0
@@ -172,12 +173,9 @@ class Served:
             time.sleep(0.005)
 
     @property
-    def hears(self) -> bool:
-        """Whether the daemon has come so far that it waits for signals; one that comes earlier ends what has not begun."""
-        assert self._process is not None
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
-        return bool(blocked >> (signal.SIGTERM - 1) & 1)
+    def imported(self) -> bool:
+        """Whether the daemon has all its modules, some of which ask other programs, and begins."""
+        return Home(self.home).mount_file.exists()
 
     def group(self) -> set[int]:
         """The daemon's processes that live."""

@@ -161,8 +161,7 @@ def test_a_daemon_that_is_asked_to_end_while_it_starts_does_so(served: Served) -
     assert served.end() == 0
     for processes in (2, 3, 4):
         served.begin()
-        # What is imported asks other programs as well, before there is anything to end.
-        served.until(lambda processes=processes: served.hears and len(served.group()) >= processes, "some processes are there")
+        served.until(lambda least=processes: served.imported and len(served.group()) >= least, "some processes are there")
         assert served.end() == 0
         assert not served.mounted
 
