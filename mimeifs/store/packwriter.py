@@ -295,7 +295,10 @@ def _shrink(data: bytes, compressor: zstandard.ZstdCompressor) -> tuple[int, byt
         if not _saves(len(sample), len(compressor.compress(sample))):
             return 0, data
     stored = compressor.compress(data)
-    return (ZSTD, stored) if _saves(size, len(stored)) else (0, data)
+    if not _saves(size, len(stored)):
+        return 0, data
+    # What zstandard gives keeps the memory that the worst case would have needed, for as long as it lives.
+    return ZSTD, memoryview(stored).tobytes()
 
 
 def _saves(size: int, stored: int) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -302,3 +303,19 @@ def test_what_the_disk_cannot_read_is_an_integrity_error(store: Store, monkeypat
     for source in (store.writer, store.reader(), store.resident()):
         with pytest.raises(IntegrityError, match="disk"):
             source.get(name)
+
+
+def test_what_is_compressed_takes_the_memory_of_what_it_became(tmp_path):
+    """A file that is mostly hole is made of thousands of chunks that shrink to next to nothing."""
+    store = Store(tmp_path)
+    blobs = [bytes(500_000) + noise(1000, number) for number in range(8)]
+    for blob in blobs:
+        store.writer.put(blob)  # Whatever is made once has been made.
+    tracemalloc.start()
+    try:
+        for blob in blobs:
+            store.writer.put(blob + b"!")
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < len(blobs) * 20_000
