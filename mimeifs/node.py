@@ -290,6 +290,8 @@ async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.soc
     asked = trio.Event()
     failure: Exception | None = None
     numbers = end_signals()
+    for number in numbers:
+        signal.signal(number, _comes_too_late)  # Stands again when the receiver has gone.
     with trio.open_signal_receiver(*numbers) as signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         async with trio.open_nursery() as minders:
@@ -302,6 +304,10 @@ async def serve(options: ServeOptions, keeper: socket.socket, syncer: socket.soc
             minders.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+def _comes_too_late(_number: int, _frame: object) -> None:
+    """Who asks again, as the supervisor does where a signal came to the whole group, is not to kill what ends in order."""
 
 
 async def _serve(options: ServeOptions, keeper: socket.socket, syncer: socket.socket, asked: trio.Event) -> None:
