@@ -3,9 +3,8 @@
 It replays at once when the node is waiting for a version or has got far ahead, else when the node has appended nothing for a
 moment, so that it does not take processor time from a program that is changing files, and soon enough in any case; when
 nothing is asked, it frees segments nobody needs, seals files nobody has written to for a while, and fills gaps of the index of
-histories. Told
-to end, it finishes what the journal holds first. A full or failing disk does not end it: the node is told, and it
-tries again.
+histories. Told to end, it finishes what the journal holds first. A full or failing disk does not end it: the node is told, and
+it tries again.
 """
 
 import logging

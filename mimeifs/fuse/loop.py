@@ -45,9 +45,10 @@ SOON = 0.001
 
 _EXPECTED = {
     "pyfuse3": ("_session_loop", "_wait_fuse_readable", "init", "main", "terminate", "trio"),
-    "trio": ("ClosedResourceError", "Lock", "lowlevel", "open_nursery"),
+    "trio": ("ClosedResourceError", "Lock", "abc", "lowlevel", "open_nursery"),
     "trio.lowlevel": (
         "ParkingLot",
+        "add_instrument",
         "checkpoint",
         "current_statistics",
         "current_task",
@@ -120,8 +121,10 @@ class _Lowlevel:
         return getattr(trio.lowlevel, name)
 
     def begin(self) -> None:
-        """Forget the descriptor of the session before: the kernel gives its number again."""
+        """Forget the descriptors of the session before, and of its trio: the kernel gives their numbers again."""
         self.descriptor = -1
+        self._either = None
+        self._census = _Census()
         self._closing = False
         self._give_way_at = 0
 

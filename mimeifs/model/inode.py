@@ -158,13 +158,13 @@ class Inode(Node):
             return [tree.mark(self.entry().live, b"")]
         return [tree.mark(self.parent.home_number(), self.name)]
 
-    def commit(self, ops: list[bytes]) -> int:
-        """Append one frame that changes this inode (and has marked it); returns its position. An inode without a name
-        or a row of its own is in memory only."""
+    def commit(self, ops: list[bytes], *, grows: bool = False) -> int:
+        """Append one frame that changes this inode (and has marked it); returns its position; ``grows`` as for
+        :meth:`Live.append`. An inode without a name or a row of its own is in memory only."""
         if not ops:
             self.surface = None
             return self.touched
-        at = self.tree.live.append(b"".join(ops))
+        at = self.tree.live.append(b"".join(ops), grows=grows)
         self.stamp(at)
         return at
 
@@ -326,7 +326,7 @@ class Inode(Node):
         self.xattrs, self.xattr_blob, self.mode, self.ctime_ns = xattrs, None, mode, self.tree.live.now_ns()
         self.mtime_ns = self.mtime_ns if mtime_ns is None else kept_time(mtime_ns)
         try:
-            self.commit([*self.row(), *self.touch()])
+            self.commit([*self.row(), *self.touch()], grows=True)
         except BaseException:
             self.xattrs, self.xattr_blob, self.mode, self.mtime_ns, self.ctime_ns = before
             raise

@@ -190,8 +190,6 @@ class Live:
         self._fading: deque[tuple[int, Callable[[], object]]] = deque()
         self._unreachable: list[int] = []
         self.room: Room = _Endless()
-        self._grows = False
-        """Whether what is appended next has asked for room."""
         self.quiet = True
         self.stirred: Callable[[], None] = _nobody_listens
         self.beat: Callable[[], None] = _nobody_listens
@@ -337,18 +335,17 @@ class Live:
     def reserve(self, size: int) -> None:
         """Ask for room for what is about to be appended; raises ``CapacityError`` or ``IntegrityError``."""
         self.room.reserve(size)
-        self._grows = True
 
     def prepare(self, *, done: Callable[[int], None] | None = None, undo: Callable[[], None] | None = None) -> None:
         """Have ``done`` called with the position of the next frame, or ``undo`` when it cannot be appended."""
         self._prepared.append((done, undo))
 
-    def append(self, *pieces: Buffer) -> int:
-        """Append one frame; returns its position. Raises ``CapacityError``, having appended nothing and undone what
-        was prepared."""
+    def append(self, *pieces: Buffer, grows: bool = False) -> int:
+        """Append one frame; returns its position. ``grows``: :meth:`reserve` was asked for its room. Raises ``CapacityError``,
+        having appended nothing and undone what was prepared."""
         prepared = self._prepared
         try:
-            at = self._appended(pieces)
+            at = self._appended(pieces, grows)
             self.beat()
             self._stir()
         except BaseException:
@@ -364,10 +361,9 @@ class Live:
                     done(at)
         return at
 
-    def _appended(self, pieces: tuple[Buffer, ...]) -> int:
-        """Append; what has not asked for room may make some: it gets what others leave, and where that is used up, the rest."""
-        if self._grows:
-            self._grows = False
+    def _appended(self, pieces: tuple[Buffer, ...], grows: bool) -> int:
+        """Append; what does not grow may make room: it gets what others leave, and where that is used up, the rest."""
+        if grows:
             return self.journal.append(*pieces, behind=MARGIN)
         try:
             return self.journal.append(*pieces)

@@ -432,7 +432,7 @@ class LiveDir(Inode):
         live.reserve(1024)
         inode.parent, inode.name = self, name
         ops, _ = self.materialise()
-        at = live.append(b"".join([*ops, *inode_rows, *inode.row(), *ino_ops, self.touch_at(now, subdirs)]))
+        at = live.append(b"".join([*ops, *inode_rows, *inode.row(), *ino_ops, self.touch_at(now, subdirs)]), grows=True)
         inode.stamp(at)
         self.keep(name, inode)
         live.nodes[inode.ino] = inode

@@ -174,7 +174,7 @@ class LiveFile(Inode):
         now = live.now_ns()
         ops, number = self._numbered()
         head = b"".join([*ops, operations.write(number, offset, length, now)])
-        at = live.append(head, data)
+        at = live.append(head, data, grows=True)
         self.number = number
         extents = self.extents
         if extents is None:

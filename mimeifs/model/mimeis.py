@@ -170,7 +170,7 @@ class Mimeis:
         number, directory = self._next_tree, self.live.new_dir()
         present = LiveTree(self.live, number, info.record.mimei_id)
         ops = [*self._row_ops(info, number), *self.root_ops(number, info.record.mimei_id, directory, content)]
-        at = self.live.append(b"".join([*ops, *more(present)]))
+        at = self.live.append(b"".join([*ops, *more(present)]), grows=True)
         self._next_tree += 1
         present.single = info.record.kind == "file"
         self._note_origin(present, info.record)

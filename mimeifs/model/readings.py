@@ -27,7 +27,8 @@ class Reading:
         live.reserve(1024)
         self._file = file = copy_of(source, source.tree, Entry(Kind.FILE))
         file.nlink, file.handles = 0, 1
-        self.at = live.append(b"".join([*clone_ops(source, file), operations.put(Table.ORPHANS, U64.pack(file.number), b"")]))
+        ops = [*clone_ops(source, file), operations.put(Table.ORPHANS, U64.pack(file.number), b"")]
+        self.at = live.append(b"".join(ops), grows=True)
         file.touched = self.at
 
     @property

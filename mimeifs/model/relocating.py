@@ -243,7 +243,7 @@ class Relocating:
         live.reserve(1024)
         ops = [*graft.ops(now), *nests, *cloned]
         ops += [*_departure_ops(place, now), *more(graft.arriving.ino)]
-        at = _whole(lambda: live.append(b"".join(ops)))
+        at = _whole(lambda: live.append(b"".join(ops), grows=True))
         graft.done(at, now)
         _departed(place, at, now)
 

@@ -72,7 +72,7 @@ class StagedFile:
         try:
             named = [*file.touch(), operations.delete(Table.ORPHANS, U64.pack(file.number))] if file.number else []
             ops = [*graft.ops(now), *named]
-            at = live.append(b"".join([*ops, *more(file.ino)]))
+            at = live.append(b"".join([*ops, *more(file.ino)]), grows=True)
         except BaseException:
             file.tree, file.nlink = before, 0
             raise

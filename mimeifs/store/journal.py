@@ -30,9 +30,9 @@ SEGMENT_SIZE = 32 << 20
 MAX_PAYLOAD = 4 << 20
 MAX_SPARES = 2
 MAX_OPEN = 32
-STEP = 1 << 20
 MARGIN = 256 << 10
 """Room that is kept behind frames which make the store grow, for some thousand that make it smaller."""
+STEP = 1 << 20
 """How much room is taken at once for a segment on a nearly full disk, in bytes."""
 WINDOW = 64 << 10
 """How much is read at once when frames are read in order, in bytes."""

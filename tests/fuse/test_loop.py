@@ -288,6 +288,17 @@ async def test_a_new_session_forgets_that_the_last_was_closed(pipe: tuple[int, i
     await facade.lowlevel.wait_readable(pipe[0])
 
 
+async def test_a_new_session_knows_no_descriptor_of_the_last(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    facade = pieces()
+    os.write(pipe[1], b"x")
+    await facade.lowlevel.wait_readable(pipe[0])
+    assert facade.lowlevel._either is not None
+    monkeypatch.setattr(loop, "_descriptor_of_trio", lambda: None)
+    facade.Lock()
+    await facade.lowlevel.wait_readable(pipe[0])
+    assert facade.lowlevel._either is None
+
+
 async def test_a_started_worker_begins_before_the_next_request(pipe: tuple[int, int]) -> None:
     facade = pieces()
     os.write(pipe[1], b"x")

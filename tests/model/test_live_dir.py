@@ -4,6 +4,7 @@ import pytest
 
 from mimeifs.errors import CapacityError, ExistsError, InvalidError, IsADirError, NameTooLongError, NotADirError, NotFoundError
 from mimeifs.model.node import Change
+from mimeifs.model.staging import StagedFile
 from mimeifs.store.room import Room
 from mimeifs.store.storage import fill_ballast
 from tests.model.conftest import WHO
@@ -173,6 +174,7 @@ def test_what_makes_room_gets_what_is_kept_for_it_and_what_takes_room_does_not(l
     with pytest.raises(CapacityError):
         local.run(lambda: top.create(b"new", 0o644, WHO))
     assert storage.ballast.stat().st_size
+    StagedFile(top.tree, 1 << 20)  # Its room is asked for, but it has written nothing.
     local.run(lambda: top.unlink(b"04"))
     assert not storage.ballast.stat().st_size
     file.close()
