@@ -232,7 +232,17 @@ def small(scratch: Path, scale: Scale) -> list[Figure]:
         systems.settle(*(f"f{number}" for number in range(GETS)))
         for side in systems.sides():
             _one_by_one(side)
-        return [systems.compare(f"{GETS} GETs of 4 KiB on one connection", _one_by_one, 1.5, rounds=2 * systems.rounds)]
+        rounds = 2 * systems.rounds
+        return [
+            systems.compare(f"{GETS} GETs of 4 KiB on one connection", _one_by_one, 1.5, rounds=rounds),
+            systems.compare("the same just after a change elsewhere", _beside_a_change, 1.5, rounds=rounds),
+        ]
+
+
+def _beside_a_change(side: Side) -> float:
+    with side.open() as connection:
+        connection.ask("PUT", f"{side.prefix}changed", body=b"x", expect=(201, 204))
+    return _one_by_one(side)
 
 
 def _one_by_one(side: Side) -> float:

@@ -35,17 +35,14 @@ class Head(NamedTuple):
     target: str
     protocol: str
     fields: Mapping[str, str]
+    size: int | None
+    """Bytes of the body; None where it comes in chunks."""
+    stays: bool
+    """Whether the client wants to go on with this connection."""
 
-    @property
-    def stays(self) -> bool:
-        """Whether the client wants to go on with this connection."""
-        wish = self.fields.get("connection", "").lower()
-        return "close" not in wish if self.protocol == "HTTP/1.1" else "keep-alive" in wish
 
-    @property
-    def size(self) -> int | None:
-        """Bytes of the body; None where it comes in chunks."""
-        return None if "transfer-encoding" in self.fields else int(self.fields.get("content-length", 0))
+Framed = tuple[Mapping[str, str], int | None, bool]
+"""The last three of a head."""
 
 
 def parse(data: bytes) -> Head:
@@ -55,7 +52,7 @@ def parse(data: bytes) -> Head:
     method, target, protocol = _request_line(first) if match is None else first.decode("latin-1").split(" ")
     # A client says the same with every request; what may be a secret is not kept.
     read = _same if len(rest) <= MAX_KEPT and b"uthorization" not in rest else _framed
-    head = Head(method, target, protocol, read(rest, protocol))
+    head = Head(method, target, protocol, *read(rest, protocol))
     return head if match is not None or target[0] in "/*" else _absolute(head)
 
 
@@ -67,10 +64,12 @@ def _absolute(head: Head) -> Head:
     return head._replace(target=match[2] or "/", fields={**head.fields, "host": match[1]})
 
 
-def _framed(data: bytes, protocol: str) -> Mapping[str, str]:
+def _framed(data: bytes, protocol: str) -> Framed:
     fields = _fields(data)
     _check_framing(fields, protocol)
-    return fields
+    size = None if "transfer-encoding" in fields else int(fields.get("content-length", 0))
+    wish = fields.get("connection", "").lower()
+    return fields, size, "close" not in wish if protocol == "HTTP/1.1" else "keep-alive" in wish
 
 
 _same = lru_cache(256)(_framed)

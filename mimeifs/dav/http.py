@@ -126,7 +126,8 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
 
     def _is_upload(self) -> bool:
         """Whether a thread is to receive the body."""
-        return self._head is not None and not heads.has_come(self._head, *self.rfile.waiting())
+        head = self._head
+        return head is not None and head.size != 0 and not heads.has_come(head, *self.rfile.waiting())
 
     def _wait(self) -> None:
         """Say for what, and how long, it is to wait in the listening loop."""
@@ -182,7 +183,8 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
         if head is None:
             return False
         body = Body(self.rfile, head.size, self._go_on if "expect" in head.fields else None)
-        answer = self.server.respond(Call(*head, body, self._scheme, self.remote_addr or ""))
+        call = Call(head.method, head.target, head.protocol, head.fields, body, self._scheme, self.remote_addr or "")
+        answer = self.server.respond(call)
         try:
             stays = self._sent(head, body, answer)
         finally:

@@ -25,7 +25,9 @@ class Known(Generic[K, V]):
         self._room = room
         self._size = 0
         self._at = -1
-        self._answers: dict[K, tuple[int, V]] = {}
+        self._lock = threading.Lock()
+        self._answers: dict[K, tuple[int, V, int]] = {}
+        """With their moments and sizes, the oldest first."""
 
     def now(self) -> int:
         """The moment, to be taken before the node is asked."""
@@ -40,11 +42,18 @@ class Known(Generic[K, V]):
         """Keep what the node has answered after ``moment``."""
         if size > self._room or moment != self._pulse():
             return
-        if moment != self._at or len(self._answers) >= self._most or self._size + size > self._room:
-            # What is older is worth nothing after a change, and next to nothing where there is too much.
-            self._answers, self._size, self._at = {}, 0, moment
-        self._size += size
-        self._answers[key] = (moment, answer)
+        with self._lock:
+            if moment != self._at:
+                # What is older is worth nothing after a change.
+                self._answers, self._size, self._at = {}, 0, moment
+            self._drop(key)
+            while len(self._answers) >= self._most or self._size + size > self._room:
+                self._drop(next(iter(self._answers)))
+            self._size += size
+            self._answers[key] = moment, answer, size
+
+    def _drop(self, key: K) -> None:
+        self._size -= self._answers.pop(key, (0, None, 0))[2]
 
 
 class Listing(NamedTuple):

@@ -52,8 +52,10 @@ class Origins:
 
         Where both headers are there, only one of them can be the proxy's, so neither counts.
         """
+        if not self.public or not is_loopback(address):
+            return address
         forwarded, others = headers.get("forwarded"), headers.get("x-forwarded-for")
-        if not self.public or not is_loopback(address) or (forwarded is None) is (others is None):
+        if (forwarded is None) is (others is None):
             return address
         if forwarded is not None:
             match = _FOR.search(forwarded.rpartition(",")[2])
@@ -80,7 +82,7 @@ class Origins:
 
     def response(self, headers: Mapping[str, str]) -> Headers:
         """What every answer says to browsers."""
-        permitted = self._permits(headers)
+        permitted = self._permits(headers) if self.allowed else ""
         if not permitted:
             return (("Cross-Origin-Resource-Policy", "same-origin"),) if "sec-fetch-site" in headers else ()
         return (

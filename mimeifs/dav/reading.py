@@ -37,24 +37,26 @@ def _of_suffix(suffix: bytes) -> str:
 
 def get(exchange: Exchange) -> Answer:
     """A file's content; a collection's page is made elsewhere."""
-    small = exchange.tree.small if _DECIDING.isdisjoint(exchange.headers) else None
+    plain = _DECIDING.isdisjoint(exchange.headers)
+    small = exchange.tree.small if plain else None
     if small is None:
-        return _read(exchange)[0]
+        return _read(exchange, plain=plain)[0]
     known = small.get(exchange.path)
     if known is not None:
         return Answer(200, *known)
     moment = small.now()
-    answer, facts = _read(exchange)
+    answer, facts = _read(exchange, plain=True)
     if isinstance(answer.body, bytes) and facts.ino and facts.content is not None:
         # Sealed, and no lock that ends by itself: as long as the tree stays, so does this.
         small.keep(exchange.path, (answer.headers, answer.body), moment, len(answer.body) + OVERHEAD)
     return answer
 
 
-def _read(exchange: Exchange) -> tuple[Answer, Facts]:
+def _read(exchange: Exchange, *, plain: bool) -> tuple[Answer, Facts]:
+    """``plain``: without a header that decides what is answered."""
     reading = _open(exchange)
     try:
-        answer = _answer(exchange, reading)
+        answer = _whole(reading) if plain else _as_wished(exchange, reading)
     except BaseException:
         reading.close()
         raise
@@ -120,7 +122,7 @@ def _unless_modified(exchange: Exchange, facts: Facts) -> Answer | None:
     return Answer(304, [one for one in _headers(facts) if one[0] in kept]) if verdict is Verdict.NOT_MODIFIED else None
 
 
-def _answer(exchange: Exchange, reading: Reading) -> Answer:
+def _as_wished(exchange: Exchange, reading: Reading) -> Answer:
     facts = reading.facts
     early = _unless_modified(exchange, facts)
     if early is not None:
@@ -134,6 +136,11 @@ def _answer(exchange: Exchange, reading: Reading) -> Answer:
             raise Refusal(416, f"the file has {facts.size} bytes, none of them in that range", headers=told)
         if parts is not None:
             return _partial(facts, reading, parts)
+    return _whole(reading)
+
+
+def _whole(reading: Reading) -> Answer:
+    facts = reading.facts
     headers = [*_headers(facts), ("Content-Length", str(facts.size))]
     if facts.size > SMALL:
         return Answer(200, headers, _stream(reading, [ranges.Range(0, facts.size)]))

@@ -20,6 +20,7 @@ from mimeifs.api.client import Client, connect
 from mimeifs.api.requesting import Request
 from mimeifs.api.streaming import Stream
 from mimeifs.api.tree_requests import SLICE
+from mimeifs.dav.ahead import Ahead
 from mimeifs.dav.known import Known, Listings
 from mimeifs.dav.sealed import Sealed
 from mimeifs.errors import MimeiError, PeerError
@@ -64,6 +65,7 @@ class NodeTree:
         self._lifeline: tuple[Client, int] | None = None
         self._sealed = Sealed(storage)
         self._opened = None if pulse is None else Known[Path, requests.Opened](pulse, most=MAX_KNOWN)
+        self._ahead = Ahead()
         self.listings = None if pulse is None else Listings(pulse, room=LISTING_CHARACTERS)
         self.small = None if pulse is None else Known[Path, Small](pulse, most=MAX_KNOWN, room=SMALL_BYTES)
 
@@ -228,14 +230,28 @@ class NodeTree:
         known = self._opened
         opened = None if known is None else known.get(path)
         if opened is not None:
+            self._ahead.used(path[:-1])
             return Reading(self, self._sealed, 0, opened)
         moment = 0 if known is None else known.now()
         session = self.session()
         opened = self.call(requests.OpenFile(session, path))
-        if known is not None and opened.facts.ino and opened.facts.content is not None:
-            # Sealed, and no lock that ends by itself: as long as the tree stays, so does this.
+        if known is not None and _lasts(opened.facts):
             known.keep(path, opened, moment)
+            self._look_ahead(known, path, moment)
         return Reading(self, self._sealed, session, opened)
+
+    def _look_ahead(self, known: Known[Path, requests.Opened], path: Path, moment: int) -> None:
+        """Ask for what else is in a directory whose files are opened one after the other."""
+        directory = path[:-1]
+        wanted = self._ahead.missed(directory, path[-1], moment)
+        if wanted is None:
+            return
+        with suppress(MimeiError):  # It is nobody's answer, and whoever opens one of them is told.
+            page = self.call(requests.Entries(directory, *wanted))
+            for facts in page.entries:
+                if facts.kind == "file" and _lasts(facts):
+                    known.keep((*directory, facts.name), requests.Opened(facts, 0, b""), moment)
+            self._ahead.came(directory, moment, page.next)
 
     def space(self) -> tuple[int, int]:
         """Bytes used, and bytes that could still be written."""
@@ -325,6 +341,11 @@ class NodeTree:
     def locks(self, path: Path) -> list[Lock]:
         """The locks that cover a resource."""
         return list(self.call(requests.FindLocks(path)).locks)
+
+
+def _lasts(facts: Facts) -> bool:
+    """Whether a file is sealed, and no lock that ends by itself: as long as the tree stays, so does what was said of it."""
+    return facts.content is not None and bool(facts.ino)
 
 
 def _following(request: requests.Entries, page: requests.Listed) -> requests.Entries | None:

@@ -11,8 +11,7 @@ GET = b"GET /a?b HTTP/1.1\r\nHost: h\r\n"
 def test_a_head() -> None:
     head = parse(b"PUT /\xc3\xbc HTTP/1.1\r\nHOST: h\r\nX-a:  b c \t\r\nIf: (<a>)\r\nif: (<b>)\r\nContent-Length: 5\r\n\r\n")
     fields = {"host": "h", "x-a": "b c", "if": "(<a>), (<b>)", "content-length": "5"}
-    assert head == Head("PUT", "/\xc3\xbc", "HTTP/1.1", fields)
-    assert (head.size, head.stays) == (5, True)
+    assert head == Head("PUT", "/\xc3\xbc", "HTTP/1.1", fields, 5, stays=True)
     assert parse(b"GET / HTTP/1.0\r\n\r\n").fields == {}
 
 

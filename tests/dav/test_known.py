@@ -30,8 +30,11 @@ def test_memory_stays_within_bounds() -> None:
         known.keep(number, number, 0, 3)
         assert known.get(number) == number
         assert len(known._answers) <= 3
+    assert known.get(17) == 17, "the oldest goes, not all"
     known.keep(99, 99, 0, 11)
     assert known.get(99) is None
+    known.keep(19, 20, 0, 10)
+    assert (known.get(18), known.get(19)) == (None, 20)
 
 
 def test_a_pulse_is_felt_in_another_process() -> None:
