@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 20.0
 IDLE_SECONDS = 60
+ALERT_SECONDS = 100e-6
+"""How long to look out for the next request: waking up takes as long as a small answer."""
+MOST_ASLEEP = 32
+"""How many requests of a client who is never that quick are waited for asleep, before it is tried again."""
 MAX_THREADS = 256
 MAX_HELD = 32 << 20
 """Bytes of requests that are not whole, of all connections together; beyond that, threads wait for the rest."""
@@ -60,11 +64,14 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
         self._greeting, self._heard = self.partial, False
         self._head: Head | None = None
         self._poll: select.poll | None = None
+        self._in_vain = self._asleep = 0
+        """How often in a row the thread has looked out in vain, and how many requests to wait for without doing so."""
         self._admitted = False
         self._scheme = "https" if self.partial else "http"
 
-    def speaks_soon(self, seconds: float) -> bool:
-        """Wait so long for the next request; whether there is one."""
+    def speaks_soon(self, seconds: float, *, alert: bool = False) -> bool:
+        """Wait so long for the next request; whether there is one. ``alert``: where nobody else wants the processor, look out
+        for it a moment before sleeping."""
         if self.partial:
             return False
         if self.rfile.has_data():
@@ -72,7 +79,21 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self.socket.fileno(), select.POLLIN)
-        return bool(self._poll.poll(seconds * 1000))
+        return (alert and self._comes_at_once(self._poll)) or bool(self._poll.poll(seconds * 1000))
+
+    def _comes_at_once(self, poll: select.poll) -> bool:
+        """Look out for the next request, if this client has lately been quick enough for it to be worth while."""
+        if self._asleep:
+            self._asleep -= 1
+            return False
+        end = monotonic() + ALERT_SECONDS
+        while monotonic() < end:
+            if poll.poll(0):
+                self._in_vain = 0
+                return True
+        self._asleep = min(2**self._in_vain, MOST_ASLEEP)
+        self._in_vain += 1
+        return False
 
     def communicate(self) -> bool | None:
         """Answer a request, if nobody needs to wait for more of it; whether the connection stays, None where it waits for its

@@ -6,6 +6,7 @@ longest for its network is given up. So stalled uploads and slow readers, howeve
 """
 
 import logging
+import os
 import socket
 import threading
 from collections import deque
@@ -31,8 +32,8 @@ class Conn(Protocol):
     def communicate(self) -> bool | None:
         """Answer a request; whether the connection stays, None where it is somebody else's now."""
 
-    def speaks_soon(self, seconds: float) -> bool:
-        """Wait so long for the next request; whether there is one."""
+    def speaks_soon(self, seconds: float, *, alert: bool = False) -> bool:
+        """Wait so long for the next request, ``alert`` where nobody else wants the processor; whether there is one."""
 
     def close(self) -> None:
         """Hang up."""
@@ -78,6 +79,7 @@ class Workers:
         self._parked: deque[Conn] = deque()
         self._busy: dict[threading.Thread, Conn | None] = {}
         self._idle = 0
+        self._processors = len(os.sched_getaffinity(0))
         self._ended = False
 
     @property
@@ -150,7 +152,7 @@ class Workers:
             try:
                 while keep := conn.communicate():
                     # Two hops between threads cost more than most requests; who has more to ask asks soon.
-                    if self._queue or not conn.speaks_soon(LINGER_SECONDS):
+                    if self._queue or not conn.speaks_soon(LINGER_SECONDS, alert=self._alone()):
                         break
             except Exception:
                 log.exception("a request failed in an unforeseen way")
@@ -162,6 +164,10 @@ class Workers:
                     conn.close()
             except OSError:
                 log.debug("a connection broke while it was put away")
+
+    def _alone(self) -> bool:
+        """Whether no other thread works, and there is a processor for the client too."""
+        return self._processors > 1 and len(self._busy) - self._idle == 1
 
     def _next(self, me: threading.Thread) -> Conn | None:
         with self._changed:
