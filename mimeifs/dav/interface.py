@@ -6,7 +6,7 @@ matter; URLs, headers and XML are none of it.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mimeifs.api.tree_requests import ChangesFound, Listed, Standing, StatesAt, VersionsAt
 from mimeifs.dav.known import Known, Listings
@@ -23,12 +23,21 @@ __all__ = [
     "Path",
     "Piece",
     "Reading",
+    "Small",
     "Staged",
     "Standing",
     "StatesAt",
     "Tree",
     "VersionsAt",
 ]
+
+
+class Small(NamedTuple):
+    """What is answered to whoever asks for a small file."""
+
+    facts: Facts
+    headers: list[tuple[str, str]]
+    body: bytes
 
 
 class Reading(Protocol):
@@ -69,8 +78,9 @@ class Tree(Protocol):
         """What was written of directories; None where nobody can tell whether it is still so."""
 
     @property
-    def small(self) -> Known[Path, tuple[list[tuple[str, str]], bytes]] | None:
-        """What is said of small files and their bytes, for as long as the tree stays as it is; None where nobody can tell."""
+    def small(self) -> Known[Path, Small] | None:
+        """What is said of small sealed files, and their bytes, for as long as the tree stays as it is; None where nobody can
+        tell."""
 
     def look(self, path: Path, *, properties: bool = False) -> Facts:
         """What is there."""

@@ -24,7 +24,6 @@ class Known(Generic[K, V]):
         self._most = most
         self._room = room
         self._size = 0
-        self._at = -1
         self._lock = threading.Lock()
         self._answers: dict[K, tuple[int, V, int]] = {}
         """With their moments and sizes, the oldest first."""
@@ -38,14 +37,16 @@ class Known(Generic[K, V]):
         found = self._answers.get(key)
         return found[1] if found is not None and found[0] == self._pulse() else None
 
+    def last(self, key: K) -> V | None:
+        """What was known last, if it is still kept, whether or not it is still so."""
+        found = self._answers.get(key)
+        return None if found is None else found[1]
+
     def keep(self, key: K, answer: V, moment: int, size: int = 0) -> None:
-        """Keep what the node has answered after ``moment``."""
+        """Keep what the node has answered after ``moment``, in the place of what is oldest."""
         if size > self._room or moment != self._pulse():
             return
         with self._lock:
-            if moment != self._at:
-                # What is older is worth nothing after a change.
-                self._answers, self._size, self._at = {}, 0, moment
             self._drop(key)
             while len(self._answers) >= self._most or self._size + size > self._room:
                 self._drop(next(iter(self._answers)))

@@ -21,6 +21,7 @@ from mimeifs.api.requesting import Request
 from mimeifs.api.streaming import Stream
 from mimeifs.api.tree_requests import SLICE
 from mimeifs.dav.ahead import Ahead
+from mimeifs.dav.interface import Small
 from mimeifs.dav.known import Known, Listings
 from mimeifs.dav.sealed import Sealed
 from mimeifs.errors import MimeiError, PeerError
@@ -31,7 +32,6 @@ from mimeifs.store.pages import Piece
 from mimeifs.store.storage import Storage
 
 R = TypeVar("R", bound=msgspec.Struct)
-Small = tuple[list[tuple[str, str]], bytes]
 MAX_KNOWN = 4096
 LISTING_CHARACTERS = 16 << 20
 SMALL_BYTES = 8 << 20

@@ -13,6 +13,9 @@ def test_an_answer_is_good_until_something_changes() -> None:
     assert (known.get("a"), known.get("b")) == (1, None)
     pulse.beat()
     assert known.get("a") is None
+    assert (known.last("a"), known.last("b")) == (1, None)
+    known.keep("a", 1, known.now())
+    assert known.get("a") == 1
 
 
 def test_what_was_asked_before_a_change_is_not_kept() -> None:
