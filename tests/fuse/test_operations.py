@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mimeifs.model.live_file import SIZE_MAX
 from tests.fuse.system_calls import refused
 from tests.serving import Served
 
@@ -198,6 +199,24 @@ def test_allocating_ahead_extends_by_zeros(present: Path) -> None:
     assert os.fstat(fd).st_size == 10_000
     assert os.pread(fd, 20_000, 0) == bytes(10_000)
     os.close(fd)
+
+
+def test_a_file_has_a_largest_size(present: Path) -> None:
+    path = present / "f"
+    path.write_bytes(b"begin")
+    fd = os.open(path, os.O_RDWR)
+    try:
+        with refused(errno.EFBIG):
+            os.pwrite(fd, b"x", SIZE_MAX)
+        with refused(errno.EFBIG):
+            os.ftruncate(fd, SIZE_MAX + 1)
+        assert path.read_bytes() == b"begin"
+        assert os.pwrite(fd, b"end", SIZE_MAX - 3) == 3
+        assert (os.fstat(fd).st_size, os.pread(fd, 10, SIZE_MAX - 4)) == (SIZE_MAX, b"\0end")
+        os.ftruncate(fd, 5)
+    finally:
+        os.close(fd)
+    assert path.read_bytes() == b"begin"
 
 
 def test_a_read_only_descriptor_cannot_write(present: Path) -> None:

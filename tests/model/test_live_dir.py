@@ -2,7 +2,17 @@
 
 import pytest
 
-from mimeifs.errors import CapacityError, ExistsError, InvalidError, IsADirError, NameTooLongError, NotADirError, NotFoundError
+from mimeifs.errors import (
+    CapacityError,
+    ExistsError,
+    InvalidError,
+    IsADirError,
+    NameTooLongError,
+    NotADirError,
+    NotFoundError,
+    TooManyLinksError,
+)
+from mimeifs.model import live_dir
 from mimeifs.model.node import Change
 from mimeifs.model.staging import StagedFile
 from mimeifs.store.room import Room
@@ -179,3 +189,18 @@ def test_what_makes_room_gets_what_is_kept_for_it_and_what_takes_room_does_not(l
     assert not storage.ballast.stat().st_size
     file.close()
     assert names(local.run(lambda: list(top.scan(b"")))) == [name for name in NAMES if name != b"04"]
+
+
+def test_a_file_has_only_so_many_names_and_the_next_one_changes_nothing(local, top, monkeypatch):
+    monkeypatch.setattr(live_dir, "LINK_MAX", 3)
+    file = local.run(lambda: top.lookup(b"00"))
+    for name in (b"second", b"third"):
+        local.run(lambda name=name: top.link(name, file))
+    before = file.stat(), top.stat()
+    with pytest.raises(TooManyLinksError, match="at most 3 hard links"):
+        local.run(lambda: top.link(b"fourth", file))
+    assert (file.stat(), top.stat()) == before
+    assert names(local.run(lambda: list(top.scan(b"")))) == [*NAMES, b"second", b"third"]
+    local.run(lambda: top.unlink(b"second"))
+    local.run(lambda: top.link(b"fourth", file))
+    assert file.stat().nlink == 3
