@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def run(home: Home, options: DriveOptions, tree: Tree, lifeline: int) -> None:
         listener = _listening(options)
         server = _server(home, options, tree, listener) if options.secure else None  # What is wrong with TLS is said at once.
         url = f"{'https' if options.secure else 'http'}://{shown(*listener.getsockname()[:2])}{PREFIX}/"
-        home.drive_file.write_text(f"{url}\n")
+        _tell(home.drive_file, url)
         log.info("the network drive is at %s", url)
         if lifeline not in select.select([listener.fileno(), lifeline], [], [])[0]:
             _serve(server or _server(home, options, tree, listener), lifeline)
@@ -58,6 +59,13 @@ def run(home: Home, options: DriveOptions, tree: Tree, lifeline: int) -> None:
         pass
     finally:
         home.drive_file.unlink(missing_ok=True)
+
+
+def _tell(file: Path, url: str) -> None:
+    """Say where the drive is; whoever waits for the file never finds it half written."""
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.write_text(f"{url}\n")
+    fresh.replace(file)
 
 
 def _listening(options: DriveOptions) -> socket.socket:

@@ -1,6 +1,7 @@
 """The network drive on the command line: its options, and the command ``password``."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ class NewPassword(msgspec.Struct, frozen=True):
     password: str
 
 
+_PUBLIC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:\d{1,5})?\Z", re.ASCII)
+_OF_DRIVE = ("dav_certificate", "dav_login", "dav_anonymous", "dav_litter", "dav_public", "dav_cors")
+
+
 def declare_drive(parser: argparse.ArgumentParser) -> None:
     """The options of ``serve`` and ``mount``."""
     where = parser.add_mutually_exclusive_group()
@@ -52,12 +57,16 @@ def drive_options(home: Home, arguments: Arguments) -> "DriveOptions | None":
     from mimeifs.dav.listening import DEFAULT_HOST, DEFAULT_PORT, DriveOptions, parse_address
 
     if arguments.no_dav:
+        _check_no_others(arguments)
         return None
     host, port = parse_address(arguments.dav) if arguments.dav else (DEFAULT_HOST, DEFAULT_PORT)
     certificate = _certificate(arguments.dav_certificate) if arguments.dav_certificate else None
     for origin in arguments.dav_cors:
         if origin != "*" and not origin.startswith(("http://", "https://")):
             raise InvalidError(f"an origin is written as https://host, not {origin!r}")
+    for name in arguments.dav_public:
+        if not _PUBLIC.match(name):
+            raise InvalidError(f"a proxy's name is written as HOST or HOST:PORT, not {name!r}")
     options = DriveOptions(
         host,
         port,
@@ -70,6 +79,13 @@ def drive_options(home: Home, arguments: Arguments) -> "DriveOptions | None":
     )
     options.check(Accounts(home.accounts_file))
     return options
+
+
+def _check_no_others(arguments: Arguments) -> None:
+    """Raise ``InvalidError`` where no drive is wanted and something is said of it."""
+    said = [name for name in _OF_DRIVE if getattr(arguments, name)]
+    if said:
+        raise InvalidError(f"--no-dav leaves nothing for --{said[0].replace('_', '-')} to say: leave out one of them")
 
 
 def _certificate(path: str) -> Path:

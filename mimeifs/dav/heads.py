@@ -23,7 +23,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^`|~0-9A-Za-z]+\Z")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _SIZE = re.compile(r"\d{1,18}\Z", re.ASCII)
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?\r\n\Z")
-_ONCE = {"content-length", "transfer-encoding", "host", "authorization", "destination", "content-range"}
+_ONCE = {"content-length", "transfer-encoding", "host", "authorization", "destination", "range", "content-range"}
 _LISTS = {"if", "if-match", "if-none-match", "accept", "connection", "forwarded", "x-forwarded-for", "repr-digest"}
 END = b"\r\n\r\n"
 
@@ -51,7 +51,7 @@ def parse(data: bytes) -> Head:
     match = _REQUEST_LINE.match(first)
     method, target, protocol = _request_line(first) if match is None else first.decode("latin-1").split(" ")
     # A client says the same with every request; what may be a secret is not kept.
-    read = _same if len(rest) <= MAX_KEPT and b"uthorization" not in rest else _framed
+    read = _same if len(rest) <= MAX_KEPT and b"authorization" not in rest.lower() else _framed
     head = Head(method, target, protocol, *read(rest, protocol))
     return head if match is not None or target[0] in "/*" else _absolute(head)
 

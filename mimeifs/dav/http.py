@@ -141,6 +141,8 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
             found = self.rfile.head()
             if found is None:
                 return len(data) - at > MAX_HEAD
+            if len(found) > MAX_HEAD:
+                raise _too_long()
             self._head = heads.parse(found)
             data, at = self.rfile.waiting()
         return heads.is_there(self._head, data, at)
@@ -184,7 +186,7 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
         while self._head is None:
             data, at = self.rfile.waiting()
             if len(data) - at > MAX_HEAD:
-                raise Refusal(413, f"the head of a request has at most {MAX_HEAD} bytes")
+                raise _too_long()
             if self.rfile.ended:
                 if at < len(data):
                     raise Refusal(400, "the head of the request is cut off, or a line of it does not end in CR LF")
@@ -270,6 +272,10 @@ class Connection(server.HTTPConnection):  # type: ignore[misc]
 
 SMALL = 32 << 10
 """Pieces up to so many bytes are copied behind the head, to leave in one packet."""
+
+
+def _too_long() -> Refusal:
+    return Refusal(413, f"the head of a request has at most {MAX_HEAD} bytes")
 
 
 class Adapter(BuiltinSSLAdapter):  # type: ignore[misc]

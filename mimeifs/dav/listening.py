@@ -52,12 +52,19 @@ class DriveOptions:
 
     def check(self, accounts: Accounts) -> None:
         """Raise ``ForbiddenError`` where a login is asked for and nobody could give one."""
-        if self.asks_for_login and not self.anonymous and not accounts.all():
+        if not self.asks_for_login or self.anonymous or accounts.all():
+            return
+        if self.local:
+            why = "--dav-login" if self.login else "--dav-public, by which others come,"
             raise ForbiddenError(
-                f"the network drive on {shown(self.host, self.port)} can be reached by others, so whoever uses it needs a name:"
-                " make an app password with `mimei password add NAME`, then start again. (TLS comes by itself, with a"
-                " certificate made here unless --dav-certificate names yours; for this machine alone, leave out --dav.)"
+                f"{why} asks for a login, and nobody has a password yet: make one with `mimei password add NAME`,"
+                " then start again"
             )
+        raise ForbiddenError(
+            f"the network drive on {shown(self.host, self.port)} can be reached by others, so whoever uses it needs a name:"
+            " make an app password with `mimei password add NAME`, then start again. (TLS comes by itself, with a"
+            " certificate made here unless --dav-certificate names yours; for this machine alone, leave out --dav.)"
+        )
 
 
 def parse_address(text: str) -> tuple[str, int]:

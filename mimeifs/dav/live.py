@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 from mimeifs.dav import conditions, dates
 from mimeifs.dav.exchange import href
 from mimeifs.dav.interface import Facts, Lock, Path, Standing, Tree
+from mimeifs.dav.paths import spellings
 from mimeifs.dav.reading import content_type
 from mimeifs.dav.xml_in import DAV
 from mimeifs.errors import IntegrityError, NotADirError, NotFoundError, UnsupportedError
@@ -31,6 +32,18 @@ class Context:
         self._space: tuple[int, int] | None = None
         self._stood: tuple[Path, Standing | None] | None = None
         self.path: Path = ()
+        self._linked: tuple[Path, Path] = (), ()
+
+    def lead(self, asked: Path, found: Path) -> None:
+        """What was asked for at one path was found at another: addresses begin as they were asked for where a link led there,
+        and as names are written where these were only spelled otherwise."""
+        if len(asked) != len(found) or any(name not in spellings(one) for one, name in zip(asked, found, strict=True)):
+            self._linked = asked, found
+
+    def address(self, path: Path, *, is_dir: bool) -> str:
+        """Where the client finds what is at ``path``."""
+        asked, found = self._linked
+        return href((*asked, *path[len(found) :]) if path[: len(found)] == found else path, is_dir=is_dir)
 
     def locks(self) -> str:
         """The locks on the resource at hand."""

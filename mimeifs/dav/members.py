@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 
 from mimeifs.dav import live
-from mimeifs.dav.exchange import href
 from mimeifs.dav.interface import Facts, Path
 from mimeifs.dav.live import LIVE, Context, text
 from mimeifs.dav.multistatus import element, empty_element, row
@@ -33,7 +32,7 @@ def writer(asked: Propfind, parent: Path, context: Context, brief: bool, other: 
     """How rows of the members of ``parent`` are written; those with properties of their own by ``other``."""
     complete = asked.names is None
     names = live.ALL if asked.names is None else asked.names
-    prefix = text(href(parent, is_dir=True))
+    prefix = text(context.address(parent, is_dir=True))
     of_files, of_directories = (_template(names, is_dir, quiet=complete or brief) for is_dir in (False, True))
     values = [LIVE[name] for name in names if name != _RESOURCE_TYPE]
     fewer = [LIVE[name] for name in names if name != _RESOURCE_TYPE and name not in _OF_FILES]

@@ -6,7 +6,7 @@ from time import time_ns
 from typing import Protocol
 
 from mimeifs.dav import dates, live, members, multistatus, naming, preconditions, xml_in
-from mimeifs.dav.exchange import Answer, Exchange, href
+from mimeifs.dav.exchange import Answer, Exchange
 from mimeifs.dav.interface import Facts, Path
 from mimeifs.dav.known import Listing, Listings
 from mimeifs.dav.live import ATTRIBUTES, CHECKSUMS, KEPT, LAST_ACCESS, WIN32, Context, Value
@@ -81,6 +81,7 @@ def _rows(
     exchange: Exchange, asked: Propfind, path: Path, facts: Facts, dead: bool, wanted: Depth, brief: bool
 ) -> Iterator[str]:
     context = Context(exchange.tree, time_ns())
+    context.lead(exchange.path, path)
     yield writer(asked, live.ALL_OF_ONE, context, brief)(facts, path)
     if wanted is Depth.ZERO or facts.kind != "dir":
         return
@@ -91,11 +92,12 @@ def _rows(
         return
     quick = members.writer(asked, path, context, brief, write)
     listings = exchange.tree.listings
-    known = None if listings is None else _kept(exchange, listings, (path, asked, brief), dead, quick)
+    key = path, asked, brief, context.address(path, is_dir=True)
+    known = None if listings is None else _kept(exchange, listings, key, dead, quick)
     if known is not None:
         yield "".join(known.rows.values())
         return
-    yield from _written(exchange, listings, (path, asked, brief), dead, quick)
+    yield from _written(exchange, listings, key, dead, quick)
 
 
 def _followed(exchange: Exchange, path: Path, entries: Iterable[Facts]) -> list[tuple[Facts, Path]]:
@@ -104,7 +106,8 @@ def _followed(exchange: Exchange, path: Path, entries: Iterable[Facts]) -> list[
     return [(naming.followed(exchange.tree, here, one)[1] if one.kind == "symlink" else one, here) for one, here in found]
 
 
-Key = tuple[Path, Propfind, bool]
+Key = tuple[Path, Propfind, bool, str]
+"""Where a collection is, what is asked, whether briefly, and where the client finds it."""
 
 
 def _kept(exchange: Exchange, listings: Listings, key: Key, dead: bool, write: members.Write) -> Listing | None:
@@ -176,7 +179,7 @@ def writer(asked: Propfind, everything: tuple[str, ...], context: Context, brief
             found += [empty_element(name) if asked.names_only else facts.properties[name].decode() for name in others]
         if complete or brief:
             absent.clear()
-        return row(href(path, is_dir=facts.kind == "dir"), ((200, "".join(found)), (404, "".join(absent))))
+        return row(context.address(path, is_dir=facts.kind == "dir"), ((200, "".join(found)), (404, "".join(absent))))
 
     return write
 
@@ -198,7 +201,10 @@ def proppatch(exchange: Exchange) -> Answer:
     names = dict.fromkeys(change.name for change in changes)
     groups = [(424 if refused else 200, _elements(name for name in names if name not in refused))]
     groups += [(status, _elements(name for name in names if refused.get(name) == status)) for status in (403, 409)]
-    body = multistatus.document([row(href(path, is_dir=facts.kind == "dir"), groups, {403: PROTECTED})])
+    context = Context(exchange.tree, time_ns())
+    context.lead(exchange.path, path)
+    address = context.address(path, is_dir=facts.kind == "dir")
+    body = multistatus.document([row(address, groups, {403: PROTECTED})])
     return Answer(207, [("Content-Type", multistatus.CONTENT_TYPE)], b"".join(body))
 
 

@@ -10,7 +10,7 @@ from mimeifs.dav.conditions import Verdict
 from mimeifs.dav.exchange import Answer, Exchange, href
 from mimeifs.dav.interface import Facts, Path, Piece, Reading, Small
 from mimeifs.dav.status import Refusal
-from mimeifs.errors import IntegrityError, IsADirError, NameTooLongError, NotADirError, NotFoundError
+from mimeifs.errors import IntegrityError, IsADirError, NameTooLongError, NotADirError, NotFoundError, NotPermittedError
 
 BLOCK = 1 << 20
 SMALL = 64 << 10
@@ -73,10 +73,11 @@ def head(exchange: Exchange) -> Answer:
     path, facts = naming.find(exchange.tree, exchange.path)
     if facts is None:
         raise missing(exchange.path)
-    _, facts = naming.followed(exchange.tree, path, facts)
+    path, facts = naming.followed(exchange.tree, path, facts)
     if facts.kind == "dir":
         # Without a size, which GET does not say either.
         return Answer(200, [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-cache")], iter(()))
+    _check_readable(path, facts)
     early = _unless_modified(exchange, facts)
     return early or Answer(200, [*_headers(facts), ("Content-Length", str(facts.size))])
 
@@ -84,16 +85,22 @@ def head(exchange: Exchange) -> Answer:
 def _open(exchange: Exchange) -> Reading:
     try:
         return exchange.tree.open(exchange.path)
-    except (NotFoundError, NotADirError, IsADirError, NameTooLongError):
+    except (NotFoundError, NotADirError, IsADirError, NotPermittedError, NameTooLongError):
         path, facts = naming.find(exchange.tree, exchange.path)
         if facts is None:
             raise missing(exchange.path) from None
         path, facts = naming.followed(exchange.tree, path, facts)
         if facts.kind == "dir":
             raise IsADirError(f"{href(path, is_dir=True)} is a collection") from None
-        if facts.kind != "file":
-            raise Refusal(403, f"{href(path, is_dir=False)} is no file that can be read") from None
+        _check_readable(path, facts)
         return exchange.tree.open(path)
+
+
+def _check_readable(path: Path, facts: Facts) -> None:
+    if facts.kind == "symlink":
+        raise Refusal(403, f"{href(path, is_dir=False)} is a link that leads to nothing in this tree")
+    if facts.kind != "file":
+        raise Refusal(403, f"{href(path, is_dir=False)} is no file that can be read")
 
 
 def missing(path: Path) -> Refusal:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from time import time_ns
 
 from mimeifs.dav import multistatus
-from mimeifs.dav.exchange import Answer, Exchange, href
+from mimeifs.dav.exchange import Answer, Exchange
 from mimeifs.dav.interface import ChangesFound, Facts, Path
 from mimeifs.dav.live import Context, text
 from mimeifs.dav.naming import followed
@@ -46,8 +46,9 @@ class _Pages:
         self._tree = exchange.tree
         self._deep = report.deep
         self._dead = needs_dead(report.asked)
-        self._context = Context(exchange.tree, time_ns())
-        self._write = writer(report.asked, (), self._context, is_brief(exchange))
+        self.context = Context(exchange.tree, time_ns())
+        self.context.lead(exchange.path, path)
+        self._write = writer(report.asked, (), self.context, is_brief(exchange))
 
     def get(self, token: str, told: int) -> ChangesFound:
         """The next page, when so many members were told; raises ``Refusal``."""
@@ -61,9 +62,9 @@ class _Pages:
         """A member as it is now."""
         path = (*self.path, *below)
         if facts is None:
-            return multistatus.failed(href(path, is_dir=False), 404)
+            return multistatus.failed(self.context.address(path, is_dir=False), 404)
         if closed and self._deep:
-            return multistatus.failed(href(path, is_dir=True), 403, NOT_TRAVERSED)
+            return multistatus.failed(self.context.address(path, is_dir=True), 403, NOT_TRAVERSED)
         shown = followed(self._tree, path, facts)[1] if facts.kind == "symlink" else facts
         return self._write(shown, path)
 
@@ -79,7 +80,7 @@ def _rows(pages: _Pages, page: ChangesFound) -> Iterator[str]:
             break
         following = None if told == pages.limit else pages.get(token, told)
         if following is None or not following.known:
-            yield multistatus.failed(href(pages.path, is_dir=True), 507, TRUNCATED)
+            yield multistatus.failed(pages.context.address(pages.path, is_dir=True), 507, TRUNCATED)
             break
         page = following
     yield f"<D:sync-token>{text(token)}</D:sync-token>\n"

@@ -133,7 +133,7 @@ class Workers:
     def relieve(self) -> None:
         """Called now and then: make room for those who wait for a thread."""
         with self._changed:
-            if self._parked or len(self._queue) > self._idle:
+            if self._parked or (len(self._queue) > self._idle and len(self._busy) >= self.max):
                 self._give_up(max(len(self._queue), len(self._parked)))
 
     def _give_up(self, most: int) -> None:

@@ -196,7 +196,16 @@ class Operations(pyfuse3.Operations):
         try:
             return self._live.nodes[ino]
         except KeyError:
-            raise NotFoundError("no such file or directory") from None
+            raise FUSEError(errno.ESTALE) from None
+
+    def _parent(self, ino: int) -> Node:
+        """A directory in which a name is looked up or changed. From one whose place something else has taken, which the kernel
+        may not have heard yet, it is sent back: at ESTALE it looks up the whole path anew. (Of one that was removed through
+        the mount it knows, and asks nothing.)"""
+        node = self._node(ino)
+        if isinstance(node, LiveDir) and not node.nlink:
+            raise FUSEError(errno.ESTALE)
+        return node
 
     def _attributes(self, node: Node) -> EntryAttributes:
         known: EntryAttributes | None = node.surface
@@ -254,7 +263,7 @@ class Operations(pyfuse3.Operations):
     @handler
     def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """See :class:`pyfuse3.Operations`, here and below."""
-        parent = self._node(parent_inode)
+        parent = self._parent(parent_inode)
         try:
             return self._entry(parent.lookup(name), parent, name)
         except NotFoundError:
@@ -319,11 +328,11 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
-        return self._entry(self._node(parent_inode).mknod(name, mode, rdev, self._showing.who(ctx)))
+        return self._entry(self._parent(parent_inode).mknod(name, mode, rdev, self._showing.who(ctx)))
 
     @handler
     def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
-        parent = self._node(parent_inode)
+        parent = self._parent(parent_inode)
         try:
             return self._entry(parent.mkdir(name, mode & 0o7777, self._showing.who(ctx)), parent)
         except Later as later:
@@ -332,25 +341,25 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
-        return self._entry(self._node(parent_inode).symlink(name, target, self._showing.who(ctx)))
+        return self._entry(self._parent(parent_inode).symlink(name, target, self._showing.who(ctx)))
 
     @handler
     def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
-        return self._entry(self._node(new_parent_inode).link(new_name, self._node(inode)))
+        return self._entry(self._parent(new_parent_inode).link(new_name, self._node(inode)))
 
     @handler
     def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        self._node(parent_inode).unlink(name)
+        self._parent(parent_inode).unlink(name)
 
     @handler
     def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        self._node(parent_inode).rmdir(name)
+        self._parent(parent_inode).rmdir(name)
 
     @handler
     def rename(
         self, parent_inode_old: int, name_old: bytes, parent_inode_new: int, name_new: bytes, flags: int, ctx: RequestContext
     ) -> None:
-        self._node(parent_inode_old).rename(name_old, self._node(parent_inode_new), name_new, flags)
+        self._parent(parent_inode_old).rename(name_old, self._parent(parent_inode_new), name_new, flags)
 
     # Files
 
@@ -388,7 +397,7 @@ class Operations(pyfuse3.Operations):
     def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        node = self._node(parent_inode).create(name, mode & 0o7777, self._showing.who(ctx))
+        node = self._parent(parent_inode).create(name, mode & 0o7777, self._showing.who(ctx))
         handle = self._handle(node.open(writing=True))
         if isinstance(node, Inode):
             self._writing[handle] = node

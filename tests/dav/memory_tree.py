@@ -29,6 +29,7 @@ from mimeifs.errors import (
     LockHeldError,
     NotADirError,
     NotFoundError,
+    NotPermittedError,
     ReadOnlyError,
     UnsupportedError,
 )
@@ -190,7 +191,7 @@ class MemoryTree:
             if node.is_dir:
                 raise IsADirError("a directory")
             if node.target:
-                raise NotFoundError("a link")
+                raise NotPermittedError("this is no regular file")
             return MemoryReading(self._facts(path, node), node.data)
 
     # Guards

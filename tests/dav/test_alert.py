@@ -1,14 +1,18 @@
-"""Looking out for the next request: worth while for a client that is quick, and given up for one that is not."""
+"""Threads and those they wait for: looking out for a quick client's next request, and giving up who stalls."""
 
 import select
 import socket
+import threading
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
 from mimeifs.dav import http
 from mimeifs.dav.exchange import Answer
 from mimeifs.dav.http import Connection, Server
+from mimeifs.dav.wire import Patience
+from mimeifs.dav.workers import Workers
 
 
 class Poll:
@@ -74,3 +78,34 @@ def test_nobody_looks_out_where_others_want_the_processor(pair: tuple[Connection
     poll.ready = 10
     assert not connection.speaks_soon(0.01)
     assert (poll.looks, poll.sleeps) == (0, 1)
+
+
+class Stalled:
+    """A connection whose thread has waited for its network for long."""
+
+    def __init__(self) -> None:
+        self.socket, self._other = socket.socketpair()
+        self.patience = Patience()
+        self.patience.since = 1.0
+
+    @property
+    def is_hung_up(self) -> bool:
+        return not self.socket.recv(1, socket.MSG_DONTWAIT) if select.select([self.socket], [], [], 0)[0] else False
+
+    def close(self) -> None:
+        self.socket.close()
+        self._other.close()
+
+
+@pytest.mark.parametrize(("most", "hung_up"), [(2, False), (1, True)])
+def test_a_stalled_connection_goes_only_where_no_thread_is_left(most: int, hung_up: bool) -> None:
+    workers, stalled, waiting = Workers(None, most), Stalled(), Stalled()
+    conn: Any = stalled
+    workers._busy[threading.Thread()] = conn
+    workers._queue.append(cast("Any", waiting))
+    try:
+        workers.relieve()
+        assert stalled.is_hung_up is hung_up
+    finally:
+        stalled.close()
+        waiting.close()

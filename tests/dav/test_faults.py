@@ -316,6 +316,18 @@ def test_entities_are_refused(served: Serving) -> None:
     assert served.ask("PROPFIND", "/webdav/", {"Depth": "0"}, bomb).status == 400
 
 
+def test_heads_have_a_bound_however_they_come(served: Serving) -> None:
+    for size, status in ((60 << 10, 200), (66 << 10, 413), (120 << 10, 413), (200 << 10, 413)):
+        assert served.ask("GET", "/webdav/", {"X": "y" * size}).status == status
+
+
+def test_a_range_is_asked_for_once(served: Serving) -> None:
+    served.ask("PUT", X, body=b"12345")
+    with served.client() as client:
+        client.send(b"GET /webdav/x HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-1\r\nRange: bytes=2-3\r\n\r\n")
+        assert client.reply().status == 400
+
+
 def test_bodies_of_xml_have_a_bound(served: Serving) -> None:
     with served.client() as client:
         client.head("PROPFIND", "/webdav/", {"Depth": "0"}, size=1 << 30)

@@ -59,8 +59,13 @@ def test_nobody_is_let_in_where_nobody_could_say_a_name(tmp_path: Path) -> None:
     DriveOptions().check(accounts)
     with pytest.raises(ForbiddenError, match="mimei password add"):
         DriveOptions("0.0.0.0").check(accounts)
+    with pytest.raises(ForbiddenError, match=r"^--dav-login asks for a login"):
+        DriveOptions(login=True).check(accounts)
+    with pytest.raises(ForbiddenError, match=r"^--dav-public, by which others come"):
+        DriveOptions(public=frozenset(("nas",))).check(accounts)
     accounts.add("ada", "", SystemRandomness(), 0, read_only=False)
     DriveOptions("0.0.0.0").check(accounts)
+    DriveOptions(login=True).check(accounts)
 
 
 def test_passwords_are_their_owners_alone(tmp_path: Path) -> None:

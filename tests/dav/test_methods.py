@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import zipfile
 
 import pytest
@@ -200,7 +201,31 @@ def test_links_are_followed_inside_the_tree_only(served: Serving) -> None:
         served.tree.root.children[name].target = target
     assert served.ask("GET", "/webdav/in").body == b"1"
     assert served.ask("GET", "/webdav/dir/x").body == b"1"
-    assert [served.ask("GET", f"/webdav/{name}").status for name in ("out", "top", "round")] == [403] * 3
+    for name in ("out", "top", "round"):
+        assert [served.ask(method, f"/webdav/{name}").status for method in ("GET", "HEAD")] == [403] * 2
+    head = served.ask("HEAD", "/webdav/in")
+    assert (head.status, head["Content-Length"]) == (200, "1")
+
+
+def test_what_a_link_led_to_is_told_where_it_was_asked_for(served: Serving) -> None:
+    served.ask("MKCOL", "/webdav/d")
+    served.ask("MKCOL", "/webdav/d/e")
+    served.ask("PUT", "/webdav/d/e/x", body=b"1")
+    for name, target in ((b"file", b"d/e/x"), (b"dir", b"d")):
+        served.tree.replace((name,), Guard(), b"", None)
+        served.tree.root.children[name].target = target
+    few = b'<propfind xmlns="DAV:"><prop><getetag/></prop></propfind>'
+    every = b'<propfind xmlns="DAV:"><allprop/><include><supported-report-set/></include></propfind>'
+    for path, found in (
+        ("file", ["file"]),
+        ("dir/", ["dir/", "dir/e/"]),
+        ("dir/e", ["dir/e/", "dir/e/x"]),
+        ("dir/e/x", ["dir/e/x"]),
+        ("d/e", ["d/e/", "d/e/x"]),
+    ):
+        for body in (few, few, every):
+            reply = served.ask("PROPFIND", f"/webdav/{path}", {"Depth": "1"}, body)
+            assert [href.decode() for href in re.findall(rb"<D:href>/webdav/([^<]*)</D:href>", reply.body)] == found
 
 
 def test_overwrite_and_where_there_is_no_place(served: Serving) -> None:

@@ -193,6 +193,36 @@ def test_a_port_that_is_taken_keeps_no_mount_from_coming_up(tmp_path: Path) -> N
             assert served.end() == 0
 
 
+def test_links_in_the_tree_lead_where_they_do_on_the_mount(drive: tuple[Served, str]) -> None:
+    served, url = drive
+    present = served.mimei("links")
+    (present / "d").mkdir()
+    (present / "d" / "t").write_bytes(b"target")
+    for name, target in (("rel", "d/t"), ("dir", "d"), ("out", "/etc/passwd"), ("up", "../../../etc/passwd"), ("none", "gone")):
+        (present / name).symlink_to(target)
+    for path in ("rel", "dir/t", ".mimei/@cur/rel"):
+        assert ask(url, "GET", f"links/{path}").body == b"target"
+        assert ask(url, "HEAD", f"links/{path}")["Content-Length"] == "6"
+        assert ask(url, "GET", f"links/{path}", {"Range": "bytes=0-2"}).body == b"tar"
+    for path in ("out", "up", "none"):
+        assert [ask(url, method, f"links/{path}").status for method in ("GET", "HEAD")] == [403] * 2
+    for path in ("links/dir/", "links/.mimei/@cur/d/"):
+        listed = ask(url, "PROPFIND", path, {"Depth": "1"}).body
+        assert re.findall(rb"<D:href>([^<]*)</D:href>", listed) == [f"/webdav/{path}".encode(), f"/webdav/{path}t".encode()]
+
+
+def test_what_makes_no_sense_about_the_drive_is_refused(tmp_path: Path) -> None:
+    for words, why in (
+        (("--no-dav", "--dav-login"), "--no-dav leaves nothing for --dav-login to say"),
+        (("--dav-public", "http://x/"), "a proxy's name is written as HOST or HOST:PORT"),
+        (("--dav-login",), "--dav-login asks for a login"),
+    ):
+        refused = run(sys.executable, "-m", "mimeifs", "serve", "--home", str(tmp_path / "h"), *words, folder=tmp_path)
+        assert refused.returncode
+        assert why in refused.stderr
+        assert not (tmp_path / "h").exists()
+
+
 def test_a_drive_that_dies_is_replaced(tmp_path: Path) -> None:
     with driven(tmp_path) as (served, _):
         (served.home / "drive").unlink()

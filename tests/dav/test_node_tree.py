@@ -1,6 +1,8 @@
 """The tree over a real node's socket, beside its mount: both see each other at once, and what was promised outlives a kill."""
 
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -263,3 +265,33 @@ def test_a_tree_is_copied_moved_and_its_versions_told(beside: Beside) -> None:
     found = beside.tree.versions((b"photos", b"d", b"x"))
     assert [line.number for line in found.versions] == [1]
     assert beside.tree.look((*found.base, b"@1", *found.inside)).size == len(BIG)
+
+
+def test_a_directory_that_is_replaced_is_never_seen_without_its_files(beside: Beside) -> None:
+    """The kernel may look below the old one until it has heard of the new one; it is sent back to look again."""
+    folder = beside.photos / "d"
+    folder.mkdir()
+    for number in range(50):
+        (folder / f"{number}").write_bytes(b"%d" % number)
+    for label in ("@a", "@b"):
+        (beside.photos / ".mimei" / label).mkdir()
+    copying = ThreadPoolExecutor(1).submit(_copied, beside, 150)
+    looked, missing = 0, 0
+    while not copying.done():
+        for number in range(50):
+            looked += 1
+            try:
+                os.close(os.open(folder / f"{number}", os.O_RDONLY))
+            except OSError:
+                missing += 1
+    copying.result()
+    assert looked
+    assert not missing, f"{missing} of {looked} files could not be opened"
+    shutil.rmtree(folder)
+
+
+def _copied(beside: Beside, times: int) -> None:
+    for turn in range(times):
+        label = b"@b" if turn % 2 else b"@a"
+        beside.tree.copy((b"photos", b".mimei", label, b"d"), (b"photos", b"d"), NO_GUARD, overwrite=True)
+        time.sleep(0.005)  # Whoever is sent back twice in a row hears of it.

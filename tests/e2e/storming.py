@@ -214,4 +214,4 @@ if __name__ == "__main__":
     try:
         storm(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
     except OSError as error:
-        print(errno.errorcode[error.errno or 0])
+        sys.stdout.write(f"{errno.errorcode[error.errno or 0]}\n")  # In one piece, whenever this is killed.
