@@ -10,11 +10,9 @@ they are invalidated, those of versions without limit.
 """
 
 import errno
-import logging
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from time import monotonic
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import pyfuse3
@@ -25,8 +23,8 @@ from mimeifs.errors import MimeiError, NoAttributeError, NotFoundError, TooLarge
 from mimeifs.fuse import greeting, loop
 from mimeifs.fuse.attributes import SET_IDS, Showing, check_space, drops_setgid, without_set_ids
 from mimeifs.fuse.crowding import Crowd
-from mimeifs.fuse.errors import errno_of
 from mimeifs.fuse.invalidation import Invalidations
+from mimeifs.fuse.trouble import Trouble
 from mimeifs.model import acl
 from mimeifs.model.entry import Kind
 from mimeifs.model.facts import PREFIX, fact
@@ -39,14 +37,10 @@ from mimeifs.model.properties import RESERVED
 from mimeifs.model.versions import Later, Unwritten
 from mimeifs.store.interfaces import Cold
 
-log = logging.getLogger(__name__)
-
 LIVE_TIMEOUT = 3600
 PAST_TIMEOUT = 10 * 365 * 86400
 MOMENT = 1.0
 """How long the kernel may go by what it knows of virtual directories; a walk through them for every file would be slow."""
-QUIET_SECONDS = 1.0
-"""How long the same warning is not logged again."""
 _CAPABILITY = b"security.capability"
 _SELINUX = b"security.selinux"
 """Where nobody has set one we say that there are none: `ls -l` then asks once, not for every file. A kernel that has SELinux
@@ -91,9 +85,9 @@ def handler(
         except (Cold, Later, Unwritten) as wait:
             return cast(R, await self.slowly(wait, lambda: method(self, *args, **kwargs)))
         except MimeiError as error:
-            raise FUSEError(self.explained(error)) from None
+            raise self.trouble.explained(error) from None
         except Exception as error:
-            raise self.unforeseen(method.__name__, error) from error
+            raise self.trouble.unforeseen(method.__name__, error) from error
 
     run.__name__ = method.__name__
     return run
@@ -131,7 +125,7 @@ class Operations(pyfuse3.Operations):
         self._handles: dict[int, Handle | OpenDir] = {}
         self._writing: dict[int, Inode] = {}
         self._next_handle = 1
-        self._warned = "", 0.0
+        self.trouble = Trouble()
         self.greeted = trio.Event()
         root.lookups += 1
         live.nodes[_ROOT] = root
@@ -158,35 +152,9 @@ class Operations(pyfuse3.Operations):
         except FUSEError:
             raise
         except MimeiError as error:
-            raise FUSEError(self.explained(error)) from None
+            raise self.trouble.explained(error) from None
         except Exception as error:
-            raise self.unforeseen("a waiting request", error) from error
-
-    def explained(self, error: MimeiError) -> int:
-        """The errno of an error; damage and lack of room are also logged."""
-        number = errno_of(error)
-        if number in (errno.EIO, errno.ENOSPC):
-            self._warn(str(error))
-        return number
-
-    def _warn(self, message: str) -> None:
-        if self._is_news(message):
-            log.warning("%s", message)
-
-    def _is_news(self, message: str) -> bool:
-        """Whether to log a message: not if the one before was the same and hardly a moment ago, since a program that tries
-        again and again must not fill the disk with it."""
-        before, now = self._warned, monotonic()
-        if message == before[0] and now - before[1] < QUIET_SECONDS:
-            return False
-        self._warned = message, now
-        return True
-
-    def unforeseen(self, what: str, error: Exception) -> FUSEError:
-        """An error nobody foresaw: logged once with its cause, EIO for the caller; the mount goes on."""
-        if self._is_news(f"{what}: {error!r}"):
-            log.error("unforeseen error in %s", what, exc_info=error)
-        return FUSEError(errno.EIO)
+            raise self.trouble.unforeseen("a waiting request", error) from error
 
     # Nodes
 
@@ -281,7 +249,7 @@ class Operations(pyfuse3.Operations):
             try:
                 self._forget(ino, count)
             except Exception as error:  # noqa: BLE001  # Nobody waits for an answer, and the others are to be forgotten too.
-                self.unforeseen("forget", error)
+                self.trouble.unforeseen("forget", error)
             if not done % _FORGETS:
                 await trio.lowlevel.checkpoint()  # The kernel forgets up to 65,000 at once, and others wait for answers.
 
@@ -427,9 +395,9 @@ class Operations(pyfuse3.Operations):
         try:
             await self._rim.sync()
         except MimeiError as error:
-            raise FUSEError(self.explained(error)) from None
+            raise self.trouble.explained(error) from None
         except Exception as error:
-            raise self.unforeseen("fsync", error) from error
+            raise self.trouble.unforeseen("fsync", error) from error
 
     # Directories
 
