@@ -35,7 +35,6 @@ class NewPassword(msgspec.Struct, frozen=True):
 
 
 _PUBLIC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(:\d{1,5})?\Z", re.ASCII)
-_OF_DRIVE = ("dav_certificate", "dav_login", "dav_anonymous", "dav_litter", "dav_public", "dav_cors")
 
 
 def declare_drive(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +82,7 @@ def drive_options(home: Home, arguments: Arguments) -> "DriveOptions | None":
 
 def _check_no_others(arguments: Arguments) -> None:
     """Raise ``InvalidError`` where no drive is wanted and something is said of it."""
-    said = [name for name in _OF_DRIVE if getattr(arguments, name)]
+    said = [name for name, value in vars(arguments).items() if name.startswith("dav_") and value]
     if said:
         raise InvalidError(f"--no-dav leaves nothing for --{said[0].replace('_', '-')} to say: leave out one of them")
 

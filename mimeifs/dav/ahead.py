@@ -2,8 +2,9 @@
 
 A client that copies a folder opens every file in it; one question to the node says as much about a hundred of them. So the
 second file of a directory that is asked for while the tree stays as it is brings a page of what else is there, the next one
-a longer page, and so on from where the last page ended. Always true: no more than ``WASTE`` rows were asked for in vain, beside
-two for each that was of use; the directories that are kept in mind are bounded; may be used from many threads.
+a longer page, and so on from where the last page ended. Always true: of a directory, no more than ``WASTE`` rows are asked for
+while the tree stays as it is, and two for each question that was spared; the directories kept in mind are bounded; may be used
+from many threads.
 """
 
 import threading
@@ -54,7 +55,7 @@ class Ahead:
                 if len(self._courses) > DIRECTORIES:
                     self._courses.popitem(last=False)
                 return None
-            if course.after is None or course.asked > 2 * course.used + WASTE:
+            if course.after is None or course.asked + course.rows > 2 * course.used + WASTE:
                 return None
             wanted = course.after, course.rows
             course.asked += course.rows

@@ -1,8 +1,9 @@
 """What the node has answered, for as long as it would answer the same: nothing is asked twice of a tree that stays as it is.
 
 Kept with the node's pulse from before it was asked; what was written of a directory also with the mark that the node gives it
-(``model/marks``), which stays though something changes elsewhere. Always true: what is given out was asked for after the last
-change of the tree, or the node has said since that it is still so; memory stays within bounds; may be used from many threads.
+(``model/marks``), which stays though something changes elsewhere. Always true: what ``get`` gives out was asked for after the
+last change of the tree, or the node has said since that it is still so; memory stays within bounds; may be used from many
+threads.
 """
 
 import threading

@@ -45,7 +45,7 @@ def report(exchange: Exchange) -> Answer:
 
 def _expand_property(exchange: Exchange, report: ExpandProperty, path: Path, facts: Facts) -> Answer:
     check_names(report.count)
-    row = _Expanding(exchange).row(path, _with_properties(exchange, path) or facts, report.expansions)
+    row = _Expanding(exchange, path).row(path, _with_properties(exchange, path) or facts, report.expansions)
     return Answer(207, [("Content-Type", multistatus.CONTENT_TYPE)], b"".join(multistatus.document([row])))
 
 
@@ -56,13 +56,15 @@ def _with_properties(exchange: Exchange, path: Path) -> Facts | None:
 class _Expanding:
     """Rows in rows. How many there can be is bounded by the number of properties, since none names more than one resource."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, found: Path) -> None:
         self._exchange = exchange
+        self._found = found
         self._brief = is_brief(exchange)
 
     def row(self, path: Path, facts: Facts, expansions: tuple[Expansion, ...]) -> str:
         """A resource, with its properties expanded."""
         context = Context(self._exchange.tree, time_ns())
+        context.lead(self._exchange.path, self._found)
         context.path = path
         inner = {each.name: each.inside for each in expansions if each.inside and each.name in versioned.LINKS}
         plain = Propfind(tuple(each.name for each in expansions if each.name not in inner))

@@ -164,6 +164,7 @@ class Mimeis:
     ) -> LiveTree:
         """Make the MiMei that ``info`` describes, its present empty or as ``tree``. One frame, with the operations that
         ``more`` gives for the new present, so it is there whole or not at all."""
+        self.live.reserve(1024)
         now = self.live.now_ns()
         empty = Entry(Kind.DIRECTORY, 0o755, who.uid, who.gid, now, now, root=prolly.EMPTY_ROOT)
         content = TreeRoot(empty, prolly.EMPTY_ROOT) if tree is None else tree

@@ -255,7 +255,6 @@ class Relocating:
         link = Entry(Kind.LINK, 0o755, entry.uid, entry.gid, now, now, link=Link(mimei, place.view))
         graft = Graft(place.parent, [], place.name, link)
         linked = linked_rows(live.blobs, stock.links, plan_of(live.blobs, entry))
-        live.reserve(1024)
 
         def rest(present: LiveTree) -> list[bytes]:
             nests = mimeis.nest_ops(present) if stock.nests else []
