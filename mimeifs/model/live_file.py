@@ -61,8 +61,19 @@ class LiveFile(Inode):
 
     def entry(self) -> Entry:
         """See ``Inode``."""
-        return msgspec.structs.replace(
-            super().entry(), size=self.size, content=EMPTY if self.number else self.base, live=self.number
+        return Entry(
+            self.kind,
+            self.mode,
+            self.uid,
+            self.gid,
+            self.mtime_ns,
+            self.ctime_ns,
+            self.size,
+            EMPTY if self.number else self.base,
+            live=self.number,
+            atime_ns=self.atime_ns,
+            xattrs=self.xattrs,
+            xattr_blob=self.xattr_blob,
         )
 
     def file_row(self) -> FileRow:

@@ -75,6 +75,21 @@ def test_a_frame_of_pieces_is_their_join(tmp_path, small):
     writer.close()
 
 
+@pytest.mark.parametrize("size", [1, journal.JOINED - 4, journal.JOINED - 3, 3 * journal.JOINED])
+def test_pieces_make_the_same_frame_however_they_are_cut(tmp_path, size):
+    payload = b"head" + os.urandom(size)
+    for number, pieces in enumerate(
+        ((payload,), (payload[:4], memoryview(payload)[4:]), (payload[:4], bytearray(payload[4:])))
+    ):
+        place = tmp_path / str(number)
+        place.mkdir()
+        writer = JournalWriter(place, 1, b"k" * 32)
+        at = writer.append(*pieces)
+        writer.close()
+        assert JournalReader(place, b"k" * 32).frame(at) == (payload, at + FRAME_SIZE + len(payload))
+    assert len({segment_path(tmp_path / str(number), 1).read_bytes() for number in range(3)}) == 1
+
+
 def test_written_data_is_read_at_its_address(tmp_path, small, reader):
     (at,) = appended(tmp_path, [b"0123456789"])
     assert reader.read(at + FRAME_SIZE + 3, 4) == b"3456"
