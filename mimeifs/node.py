@@ -168,6 +168,8 @@ class Node:
         that can no longer be. What the keeper has told of is durable."""
         journal, live = self.engine.journal, self.engine.live
         wanted = journal.position if upto is None else upto
+        if max(self._synced, live.position) < wanted:
+            journal.prewrite()
         while max(self._synced, live.position) < wanted:
             if journal.broken:
                 raise IntegrityError(journal.broken)

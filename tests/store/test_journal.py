@@ -235,6 +235,79 @@ def test_reading_past_the_end_of_a_segment_is_damage(tmp_path, small, reader):
         reader.read(at, SMALL)
 
 
+def seldom_changing(writer, times, size=4000):
+    """How many of so many syncs of one frame each come upon blocks that were never written, by the segment's own account."""
+    changing = 0
+    for number in range(times):
+        before = writer._written
+        writer.append(bytes([number % 255 + 1]) * size)
+        changing += writer._offset > before
+        writer.prewrite()
+    return changing
+
+
+def test_of_many_syncs_few_come_upon_blocks_never_written(tmp_path):
+    writer = JournalWriter(tmp_path, 1)
+    at = writer.position
+    assert seldom_changing(writer, 500) <= 3
+    writer.close()
+    payloads, end = stream(tmp_path, at)
+    assert len(payloads) == 500
+    assert end == writer.position
+    path = segment_path(tmp_path, 1)
+    assert path.stat().st_size == journal.SEGMENT_SIZE
+    assert not any(path.read_bytes()[end - journal.SEGMENT_SIZE :])
+
+
+def test_what_is_written_ahead_is_never_where_frames_are(tmp_path, small, monkeypatch):
+    written = []
+
+    def noted(fd, data, offset):
+        written.append((writer.position, offset, offset + len(data)))
+        return os.pwrite(fd, data, offset)
+
+    writer = JournalWriter(tmp_path, 1)
+    at = writer.position
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.disk, "write", noted)
+        for number in range(100):
+            patch.setattr(journal, "CLOSE", 8000 if number % 2 else 4000)
+            writer.append(bytes([number + 1]) * 3000)
+            writer.prewrite()
+    writer.close()
+    assert [payload[0] for payload in stream(tmp_path, at)[0] if payload] == list(range(1, 101))
+    ahead = [(position % SMALL, start, stop) for position, start, stop in written if stop - start > HEADER_SIZE]
+    assert len(ahead) >= 3
+    assert all(offset <= start < stop <= SMALL for offset, start, stop in ahead)
+
+
+def test_nothing_is_written_ahead_of_seldom_syncs_nor_in_a_spare(tmp_path, small, monkeypatch):
+    (tmp_path / "000000000001.spare").write_bytes(b"\7" * SMALL)
+    refused = []
+    monkeypatch.setattr(journal, "CLOSE", 5000)
+    writer = JournalWriter(tmp_path, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.disk, "write", lambda fd, data, offset: refused.append(offset))
+        assert seldom_changing(writer, 10) == 0
+        assert not refused
+    writer._roll()
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.disk, "write", lambda fd, data, offset: refused.append(offset))
+        assert seldom_changing(writer, 5, 6000) == 5
+        assert not refused
+    writer.close()
+
+
+def test_a_disk_that_takes_no_zeros_takes_frames(tmp_path, monkeypatch):
+    writer = JournalWriter(tmp_path, 1)
+    at = writer.position
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refuse)
+        assert seldom_changing(writer, 20) == 20
+    writer.close()
+    assert len(stream(tmp_path, at)[0]) == 20
+
+
 def refuse(*_args):
     raise OSError(errno.ENOSPC, "full")
 
