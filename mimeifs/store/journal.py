@@ -105,6 +105,17 @@ def _read(fd: int, size: int, offset: int) -> bytes:
         raise IntegrityError(f"the disk cannot read the journal ({error.strerror}): look after the disk") from error
 
 
+def _written(fd: int, size: int) -> int:
+    """Behind the first bytes of a segment of that size that were ever written; what is allocated and was not counts as a hole
+    (lseek(2)). All of it where the file system does not tell."""
+    if not size:
+        return 0
+    try:
+        return os.lseek(fd, 0, os.SEEK_HOLE)
+    except OSError:
+        return size
+
+
 def _allocated(fd: int, room: int, needed: int) -> int:
     """How much room a segment that had ``room`` has now: all of it, or on a nearly full disk a little more than is ``needed``
     now, so that things can still be deleted. Raises ``CapacityError`` with nothing taken."""
@@ -226,8 +237,7 @@ class JournalWriter:
 
     def _new_segment(self, number: int) -> tuple[int, int, int]:
         """A descriptor of segment ``number``, how much of it was written before, and how much room it has; made from a spare
-        one where there is one: its blocks are written already, which makes syncing what comes into them nearly twice as
-        quick."""
+        one where there is one: such blocks as are written already make syncing what comes into them nearly twice as quick."""
         path = segment_path(self._directory, number)
         for spare in spares(self._directory):
             with suppress(OSError):  # The keeper may need the room and remove it at any moment.
@@ -240,8 +250,8 @@ class JournalWriter:
         try:
             # The header comes before all else: from then on readers of the spare's old number are told.
             _write_whole(fd, _HEADER.pack(_MAGIC, FORMAT, number), 0)
-            written = os.fstat(fd).st_size
-            return fd, written, _allocated(fd, written, HEADER_SIZE + FRAME_SIZE)
+            size = os.fstat(fd).st_size
+            return fd, _written(fd, size), _allocated(fd, size, HEADER_SIZE + FRAME_SIZE)
         except (OSError, CapacityError) as error:
             _discard(fd, path)
             raise _no_room(error) from error

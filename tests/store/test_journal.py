@@ -298,6 +298,20 @@ def test_nothing_is_written_ahead_of_seldom_syncs_nor_in_a_spare(tmp_path, small
     writer.close()
 
 
+def test_a_spare_that_was_hardly_written_is_written_ahead_in(tmp_path):
+    first = JournalWriter(tmp_path, 1)
+    first.append(b"x" * 10_000)
+    first.close()
+    retire(tmp_path, 1)
+    assert len(spares(tmp_path)) == 1
+    writer = JournalWriter(tmp_path, 2)
+    assert spares(tmp_path) == []
+    assert writer._written < 1 << 20
+    assert seldom_changing(writer, 500) <= 6
+    assert writer._written > 500 * 4000
+    writer.close()
+
+
 def test_a_disk_that_takes_no_zeros_takes_frames(tmp_path, monkeypatch):
     writer = JournalWriter(tmp_path, 1)
     at = writer.position
