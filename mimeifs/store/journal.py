@@ -5,7 +5,7 @@ payload. The key is the store's secret, so that nobody who writes to a file can 
 A payload is a sequence of :mod:`operations <mimeifs.store.operations>`; a WRITE, whose data reaches to the frame's end,
 is the last. Frames lie in *segments* of ``SEGMENT_SIZE`` bytes, preallocated where there is room, each opening with a
 header; a position (LSN) is ``segment number * SEGMENT_SIZE + offset``. A frame never crosses segments; an END frame sends
-the reader on.
+the reader on. Behind the last frame are zeros, or what was there in an earlier use.
 
 States of a segment: being appended to (the newest), ended, freed (by the keeper, when everything in it is
 replayed and no extent points into it). Invariants: what lies before a position never changes; a torn or stale frame never
@@ -155,8 +155,8 @@ class JournalWriter:
         self._offset = SEGMENT_SIZE + HEADER_SIZE
         self._room = 0
         self._written = 0
-        """Behind the last byte of the segment that was ever written, by this program or before the disk gave it again."""
-        self._asked_at = -CLOSE - 1
+        """Up to where blocks of the segment were written before frames came there: ahead of them, or in an earlier use."""
+        self._synced_at = -CLOSE - 1
         self.broken = ""
         """Why nothing may be appended any more: a sync has failed, and what it was to make durable may be lost."""
         with suppress(CapacityError):  # A full disk can still be looked at; the first append tries again.
@@ -207,8 +207,8 @@ class JournalWriter:
         """What is appended is about to be synced: where that happens often, write zeros behind it, in front of what is still to
         come. The first write of an allocated block changes what the file system knows of the file, which a sync has to write
         as well; so only one sync of many does. Where it fails, nothing is lost but time."""
-        before, self._asked_at = self._asked_at, self._base + self._offset
-        if self._asked_at - before > CLOSE or self._offset + CLOSE <= self._written:
+        before, self._synced_at = self._synced_at, self.position
+        if self._synced_at - before > CLOSE or self._offset + CLOSE <= self._written:
             return
         start = max(self._offset, self._written)
         size = min(self._offset + PREWRITTEN, self._room) - start

@@ -235,7 +235,7 @@ def test_reading_past_the_end_of_a_segment_is_damage(tmp_path, small, reader):
         reader.read(at, SMALL)
 
 
-def seldom_changing(writer, times, size=4000):
+def syncs_of_new_blocks(writer, times, size=4000):
     """How many of so many syncs of one frame each come upon blocks that were never written, by the segment's own account."""
     changing = 0
     for number in range(times):
@@ -249,7 +249,7 @@ def seldom_changing(writer, times, size=4000):
 def test_of_many_syncs_few_come_upon_blocks_never_written(tmp_path):
     writer = JournalWriter(tmp_path, 1)
     at = writer.position
-    assert seldom_changing(writer, 500) <= 3
+    assert syncs_of_new_blocks(writer, 500) <= 3
     writer.close()
     payloads, end = stream(tmp_path, at)
     assert len(payloads) == 500
@@ -283,18 +283,18 @@ def test_what_is_written_ahead_is_never_where_frames_are(tmp_path, small, monkey
 
 def test_nothing_is_written_ahead_of_seldom_syncs_nor_in_a_spare(tmp_path, small, monkeypatch):
     (tmp_path / "000000000001.spare").write_bytes(b"\7" * SMALL)
-    refused = []
+    ahead = []
     monkeypatch.setattr(journal, "CLOSE", 5000)
     writer = JournalWriter(tmp_path, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(journal.disk, "write", lambda fd, data, offset: refused.append(offset))
-        assert seldom_changing(writer, 10) == 0
-        assert not refused
+        patch.setattr(journal.disk, "write", lambda fd, data, offset: ahead.append(offset))
+        assert syncs_of_new_blocks(writer, 10) == 0
+        assert not ahead
     writer._roll()
     with monkeypatch.context() as patch:
-        patch.setattr(journal.disk, "write", lambda fd, data, offset: refused.append(offset))
-        assert seldom_changing(writer, 5, 6000) == 5
-        assert not refused
+        patch.setattr(journal.disk, "write", lambda fd, data, offset: ahead.append(offset))
+        assert syncs_of_new_blocks(writer, 5, 6000) == 5
+        assert not ahead
     writer.close()
 
 
@@ -307,7 +307,7 @@ def test_a_spare_that_was_hardly_written_is_written_ahead_in(tmp_path):
     writer = JournalWriter(tmp_path, 2)
     assert spares(tmp_path) == []
     assert writer._written < 1 << 20
-    assert seldom_changing(writer, 500) <= 6
+    assert syncs_of_new_blocks(writer, 500) <= 6
     assert writer._written > 500 * 4000
     writer.close()
 
@@ -317,7 +317,7 @@ def test_a_disk_that_takes_no_zeros_takes_frames(tmp_path, monkeypatch):
     at = writer.position
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", refuse)
-        assert seldom_changing(writer, 20) == 20
+        assert syncs_of_new_blocks(writer, 20) == 20
     writer.close()
     assert len(stream(tmp_path, at)[0]) == 20
 
