@@ -5,11 +5,10 @@ belongs to a pack whose header was checked; what cannot be read from disk is dam
 """
 
 import errno
-import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -18,15 +17,17 @@ import zstandard
 from mimeifs.errors import IntegrityError
 from mimeifs.store.interfaces import Buffer
 from mimeifs.store.packs import (
+    CANDIDATE_SIZE,
+    FRAME_SIZE,
     HEADER_SIZE,
     START,
     Frame,
     IndexRow,
     PackEnd,
+    candidates,
     check_header,
-    next_frame,
     pack_name,
-    scan,
+    parse_header,
     unpack,
 )
 
@@ -36,6 +37,9 @@ Read = Callable[[int, int, int], Buffer]
 """Descriptor, size, offset: the bytes there."""
 
 MAX_OPEN = 64
+PAGE = 4096
+WINDOW = 1 << 20
+"""How much is looked through at once behind damage, in bytes."""
 
 
 def read_at(fd: int, size: int, offset: int) -> bytes:
@@ -100,27 +104,68 @@ def pack_numbers(directory: Path) -> list[int]:
     return sorted(numbers)
 
 
+class _Walk:
+    """One pack from front to back. Everything is read by calls, never through a mapping, where a page that the disk cannot read
+    would end the process."""
+
+    def __init__(self, fd: int, number: int) -> None:
+        self._fd = fd
+        self._number = number
+        self.size = os.fstat(fd).st_size
+
+    def check_header(self) -> None:
+        """See :func:`~mimeifs.store.packs.check_header`."""
+        check_header(read_at(self._fd, HEADER_SIZE, 0), self._number)
+
+    def stored(self, frame: Frame) -> bytes:
+        """The stored bytes of a frame."""
+        return read_at(self._fd, frame.row.stored, frame.row.offset)
+
+    def frames(self, offset: int = HEADER_SIZE) -> Iterator[Frame]:
+        """The frames from ``offset`` on, up to the first place that is none; raises where the disk cannot read."""
+        while (frame := self._frame(offset)) is not None:
+            yield frame
+            offset = frame.stop
+
+    def _frame(self, offset: int) -> Frame | None:
+        frame = parse_header(read_at(self._fd, FRAME_SIZE, offset), offset, self._number)
+        return frame if frame is not None and frame.stop <= self.size else None
+
+    def following(self, offset: int) -> int | None:
+        """Where, at ``offset`` or behind, the next frame with an intact header starts; what cannot be read is passed over."""
+        while offset < self.size:
+            data = self._around(offset)
+            for at in candidates(data):
+                with suppress(IntegrityError):
+                    if self._frame(offset + at) is not None:
+                        return offset + at
+            offset += max(len(data) - CANDIDATE_SIZE + 1, 1)
+        return None
+
+    def _around(self, offset: int) -> bytes:
+        """A window from ``offset`` on, a page where more cannot be read, and zeros where not even that can."""
+        page = PAGE - offset % PAGE
+        for size in (WINDOW, page):
+            with suppress(IntegrityError):
+                return read_at(self._fd, size, offset)
+        return bytes(page + CANDIDATE_SIZE - 1)
+
+
 @contextmanager
-def _mapped(path: Path) -> Iterator[memoryview]:
-    """The whole file as memory that the kernel reads when it is touched."""
+def _walking(path: Path) -> Iterator[_Walk]:
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            yield memoryview(b"")
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            yield view
+        yield _Walk(file.fileno(), int(path.stem, 16))
 
 
 def scan_pack(path: Path) -> Iterator[Frame]:
     """The frames of one pack up to the first bad one; contents are not verified.
 
-    Raises ``IntegrityError`` when the file does not start as the pack that its name says, ``UnknownFormatError`` when
-    another program wrote it.
+    Raises ``IntegrityError`` when the file does not start as the pack that its name says or cannot be read,
+    ``UnknownFormatError`` when another program wrote it.
     """
-    number = int(path.stem, 16)
-    with _mapped(path) as view:
-        check_header(view, number)
-        yield from scan(view, number)
+    with _walking(path) as walk:
+        walk.check_header()
+        yield from walk.frames()
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -146,23 +191,28 @@ class _Rebuild:
         self._blobs = 0
 
     def add_pack(self, path: Path, number: int) -> None:
-        with _mapped(path) as view:
-            if len(view) <= HEADER_SIZE:
+        with _walking(path) as walk:
+            if walk.size <= HEADER_SIZE:
                 return
-            check_header(view, number)
             offset: int | None = HEADER_SIZE
-            while offset is not None and offset < len(view):
-                for frame in scan(view, number, offset):
-                    self._add_frame(view, frame)
-                    offset = frame.stop
-                if offset < len(view):
+            try:
+                walk.check_header()
+            except IntegrityError:  # Every blob in it verifies by itself.
+                self._gaps.append((number, 0))
+                offset = walk.following(0)
+            while offset is not None and offset < walk.size:
+                with suppress(IntegrityError):
+                    for frame in walk.frames(offset):
+                        self._add_frame(walk, frame)
+                        offset = frame.stop
+                if offset < walk.size:
                     self._gaps.append((number, offset))
-                    offset = next_frame(view, offset, number)
+                    offset = walk.following(offset + 1)
 
-    def _add_frame(self, view: memoryview, frame: Frame) -> None:
+    def _add_frame(self, walk: _Walk, frame: Frame) -> None:
         row = frame.row
         try:
-            plain = unpack(row, view[row.offset : frame.stop], frame.digest, self._decompressor)
+            plain = unpack(row, walk.stored(frame), frame.digest, self._decompressor)
         except IntegrityError:
             self._damaged.append(frame.digest)
             return
@@ -179,14 +229,21 @@ class _Rebuild:
         return Rebuilt(end, self._blobs, len(self._records), tuple(self._damaged), tuple(self._gaps))
 
 
-def rebuild(directory: Path, insert: Callable[[bytes, bytes], None]) -> Rebuilt:
+def _nobody_asks(_done: int, _total: int) -> None:
+    """It is read in silence."""
+
+
+def rebuild(
+    directory: Path, insert: Callable[[bytes, bytes], None], report: Callable[[int, int], None] = _nobody_asks
+) -> Rebuilt:
     """Give ``insert`` the index row (digest, encoded ``IndexRow``) of everything in the packs that verifies, reading it all.
 
-    Damage in the middle of a pack costs what is damaged and no more. The writer goes on in a new pack, so that nothing is
-    cut off. Raises ``UnknownFormatError``, and ``IntegrityError`` for a file that is no pack at all.
+    Damage, the start of a pack included, costs what is damaged and no more. The writer goes on in a new pack, so that nothing
+    is cut off. ``report`` hears how many packs of how many were read. Raises ``UnknownFormatError``.
     """
     work = _Rebuild(insert)
     numbers = pack_numbers(directory)
-    for number in numbers:
+    for done, number in enumerate(numbers):
+        report(done, len(numbers))
         work.add_pack(directory / pack_name(number), number)
     return work.done(PackEnd(numbers[-1] + 1, 0) if numbers else START)

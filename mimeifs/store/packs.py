@@ -38,6 +38,7 @@ ZSTD = 1
 RECORD = 2
 """Flag in index rows only: the frame is a record's."""
 
+CANDIDATE_SIZE = 7
 _CANDIDATE = re.compile(rb"[\x01\x02][\x00\x01](?:\x00...\x00|\x01\x00\x00\x00[\x00\x01])", re.DOTALL)
 
 
@@ -147,40 +148,31 @@ def encode_frame(kind: Kind, flags: int, digest: bytes, plain: int, stored: int)
     return fields + blake3(fields).digest(CHECK_SIZE)
 
 
-def parse_frame(data: Buffer, offset: int, number: int) -> Frame | None:
-    """The frame whose header is at ``offset`` and whose stored bytes are all in ``data``; None when there is none."""
-    start = offset + FRAME_SIZE
-    if start > len(data):
+def parse_header(head: Buffer, offset: int, number: int) -> Frame | None:
+    """The frame that ``head``, the bytes from ``offset`` of a pack on, begins with; None when there is none. Whether its stored
+    bytes are all there is not looked at."""
+    if len(head) < FRAME_SIZE:
         return None
-    fields = data[offset : start - CHECK_SIZE]
-    if blake3(fields).digest(CHECK_SIZE) != data[start - CHECK_SIZE : start]:
+    fields = head[: _FIELDS.size]
+    if blake3(fields).digest(CHECK_SIZE) != head[_FIELDS.size : FRAME_SIZE]:
         return None
     kind, flags, plain, stored, digest = _FIELDS.unpack(fields)
     if kind not in (Kind.BLOB, Kind.RECORD) or flags & ~ZSTD or plain > MAX_PLAIN or stored > plain:
         return None
-    if start + stored > len(data):
-        return None
     flags |= RECORD if kind == Kind.RECORD else 0
-    return Frame(Kind(kind), digest, IndexRow(number, start, stored, plain, flags))
+    return Frame(Kind(kind), digest, IndexRow(number, offset + FRAME_SIZE, stored, plain, flags))
 
 
-def scan(data: Buffer, number: int, offset: int = HEADER_SIZE) -> Iterator[Frame]:
-    """Frames from ``offset`` on, up to the first place that is none (a torn tail, or damage). Contents are not verified."""
-    while (frame := parse_frame(data, offset, number)) is not None:
-        yield frame
-        offset = frame.stop
+def candidates(data: Buffer) -> Iterator[int]:
+    """Where in ``data`` a frame may begin: the way past damage in the middle of a pack. One that begins in the last
+    ``CANDIDATE_SIZE - 1`` bytes is not found.
 
-
-def next_frame(data: Buffer, offset: int, number: int) -> int | None:
-    """Where, at ``offset`` or behind, the next frame with an intact header starts: the way past damage in the middle of a pack.
-
-    May find a frame that lies inside another one's stored bytes; such a frame is no less true, since its digest names it.
+    May name a frame that lies inside another one's stored bytes; such a frame is no less true, since its digest names it.
     """
+    offset = 0
     while (found := _CANDIDATE.search(data, offset)) is not None:
-        if parse_frame(data, found.start(), number) is not None:
-            return found.start()
+        yield found.start()
         offset = found.start() + 1
-    return None
 
 
 def unpack(row: IndexRow, stored: Buffer, digest: bytes, decompressor: zstandard.ZstdDecompressor) -> bytes:

@@ -1,5 +1,7 @@
 """The checker finds nothing in a sound store, and what is wrong in others."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -291,6 +293,19 @@ def test_a_damaged_frame_header_is_found(broken: Local) -> None:
         file.seek(row.offset - 4)
         file.write(b"\0\0\0\0")
     assert any("no frame can be read" in finding.problem for finding in broken.findings())
+
+
+def test_a_pack_the_disk_cannot_read_everywhere_is_a_finding(broken: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = IndexRow.decode(broken.engine.database.get(Table.BLOBS, blob_id(b"there")) or b"")
+    real = os.pread
+
+    def pread(fd: int, size: int, offset: int) -> bytes:
+        if offset <= row.offset < offset + size:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    assert any("the disk cannot read" in finding.problem for finding in broken.findings())
 
 
 def test_progress_reaches_its_end(broken: Local) -> None:

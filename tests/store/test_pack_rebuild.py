@@ -1,5 +1,6 @@
 """Packs after the index was lost, and after crashes at any moment."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mimeifs.ids import BlobId, blob_id
-from mimeifs.store import packs, packwriter
+from mimeifs.store import packfiles, packs, packwriter
 from mimeifs.store.packfiles import Rebuilt
 from mimeifs.store.packs import START, PackEnd
 from tests.store.packing import Store, noise
@@ -68,6 +69,57 @@ def test_damage_in_the_middle_of_a_pack_costs_only_what_is_damaged(store: Store)
     assert set(rows) == {names[0], names[2], names[4]}
     assert found.damaged == (names[1],)
     assert found.gaps == ((1, store.row(names[3]).offset - packs.FRAME_SIZE),)
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, *ranges: tuple[int, int]) -> None:
+    """Have the disk fail to read what touches one of these ranges, (start, stop)."""
+    real = os.pread
+
+    def pread(fd: int, size: int, offset: int) -> bytes:
+        if any(offset < stop and start < offset + size for start, stop in ranges):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2, 5, 9])
+def test_pages_the_disk_cannot_read_cost_what_lies_in_them(store: Store, monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    names = [store.writer.put(noise(3000, seed)) for seed in range(10)]
+    store.commit()
+    page = store.row(names[lost]).offset // packfiles.PAGE * packfiles.PAGE
+    bad = (page, page + packfiles.PAGE)
+    unreadable(monkeypatch, bad)
+    found, rows = store.rebuilt()
+    rest = {name for name in names if not touches(store.row(name), bad)}
+    assert set(rows) == rest
+    assert found.gaps or found.damaged
+    assert len(rest) >= 6
+
+
+def touches(row: packs.IndexRow, bad: tuple[int, int]) -> bool:
+    return row.offset - packs.FRAME_SIZE < bad[1] and bad[0] < row.offset + row.stored
+
+
+def test_a_damaged_start_of_a_pack_costs_nothing_else(store: Store) -> None:
+    names = [store.writer.put(noise(500, seed)) for seed in range(3)]
+    store.commit()
+    data = bytearray(store.last_pack().read_bytes())
+    data[3] ^= 1
+    store.last_pack().write_bytes(data)
+    found, rows = store.rebuilt()
+    assert sorted(rows) == sorted(names)
+    assert (found.gaps, found.damaged) == (((1, 0),), ())
+
+
+def test_a_frame_behind_a_long_gap_is_found_at_any_place_of_a_window(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packfiles, "WINDOW", 64)
+    for size in range(60, 70):
+        lost, kept = store.writer.put(noise(size, size)), store.writer.put(noise(90, 1000 + size))
+        store.commit()
+        store.flip(lost, -packs.FRAME_SIZE)
+        assert kept in store.rebuilt()[1]
+        store.flip(lost, -packs.FRAME_SIZE)
 
 
 class CrashMachine(RuleBasedStateMachine):

@@ -1,6 +1,7 @@
 """The pack format: frames, headers, torn tails and damage, and the vectors made by the independent encoder."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from mimeifs.errors import IntegrityError, UnknownFormatError
 from mimeifs.ids import blob_id
 from mimeifs.store import packs
 from mimeifs.store.packfiles import scan_pack
-from mimeifs.store.packs import IndexRow, Kind, PackEnd
+from mimeifs.store.packs import Frame, IndexRow, Kind, PackEnd
 
 VECTORS = Path(__file__).parents[1] / "data" / "packs"
 NUMBER = 7
@@ -26,8 +27,14 @@ def pack(*contents: bytes) -> bytes:
     return packs.encode_header(NUMBER) + b"".join(frame(data) for data in contents)
 
 
+def frames(data: bytes, number: int = NUMBER, offset: int = packs.HEADER_SIZE) -> Iterator[Frame]:
+    while (found := packs.parse_header(data[offset:], offset, number)) is not None and found.stop <= len(data):
+        yield found
+        offset = found.stop
+
+
 def contents(data: bytes) -> list[bytes]:
-    return [data[found.row.offset : found.stop] for found in packs.scan(data, NUMBER)]
+    return [data[found.row.offset : found.stop] for found in frames(data)]
 
 
 @given(st.lists(st.binary(max_size=200), max_size=8))
@@ -57,23 +64,25 @@ def test_scan_stops_at_a_header_with_any_flipped_bit() -> None:
 )
 def test_a_frame_outside_the_format_is_none_though_its_checksum_holds(kind: int, flags: int, plain: int, stored: int) -> None:
     header = packs.encode_frame(kind, flags, blob_id(b"data"), plain, stored)  # type: ignore[arg-type]
-    assert packs.parse_frame(header + b"data", 0, NUMBER) is None
+    assert packs.parse_header(header + b"data", 0, NUMBER) is None
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_scan_without_an_error(data: bytes) -> None:
-    list(packs.scan(data, NUMBER, 0))
+    list(frames(data, offset=0))
 
 
-def test_the_next_frame_behind_damage_is_found() -> None:
+def test_a_frame_behind_damage_is_among_the_candidates() -> None:
     whole = bytearray(pack(b"first", b"second", b"third"))
     start = len(pack(b"first"))
     whole[start] ^= 0xFF
-    assert packs.next_frame(bytes(whole), start, NUMBER) == len(pack(b"first", b"second"))
+    assert len(pack(b"first", b"second")) - start in list(packs.candidates(whole[start:]))
 
 
-def test_no_next_frame_is_found_where_there_is_none() -> None:
-    assert packs.next_frame(bytes(1000) + b"\x01\x00" * 100, 0, NUMBER) is None
+def test_candidates_may_overlap_and_are_few_in_noise() -> None:
+    start = frame(b"any")[: packs.CANDIDATE_SIZE]
+    assert list(packs.candidates(b"\x01" + start + start)) == [1, 1 + len(start)]
+    assert list(packs.candidates(bytes(1000) + b"\x01\x00" * 100)) == []
 
 
 def test_an_unknown_pack_format_is_refused_naming_both_numbers(tmp_path: Path) -> None:
@@ -148,6 +157,6 @@ def test_the_independent_encoders_pack_reads_as_its_contents_say() -> None:
 def test_our_headers_are_the_independent_encoders() -> None:
     data = (VECTORS / "0000002a.pack").read_bytes()
     assert packs.encode_header(42) == data[: packs.HEADER_SIZE]
-    for one in packs.scan(data, 42):
+    for one in frames(data, 42):
         header = packs.encode_frame(one.kind, one.row.flags & packs.ZSTD, one.digest, one.row.plain, one.row.stored)
         assert header == data[one.row.offset - packs.FRAME_SIZE : one.row.offset]
