@@ -105,7 +105,7 @@ class Engine:
 def _required(database: Database, key: bytes) -> bytes:
     value = database.get(Table.META, key)
     if value is None:
-        raise IntegrityError(f"the store's index lacks its {key.decode()}; restore the home directory from a backup")
+        raise IntegrityError(f"the store's index lacks its {key.decode()}; `mimei rebuild` makes the index again")
     return value
 
 

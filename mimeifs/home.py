@@ -84,8 +84,8 @@ class Home:
 
     @property
     def begun(self) -> bool:
-        """Whether a store was made here."""
-        return self.storage.index.exists()
+        """Whether a store was made here; it may have lost its index."""
+        return self.storage.index.exists() or self.storage.packs.exists()
 
     def check(self) -> None:
         """Raise unless this is a home of this user, which nobody else can change, with a store and its key in it, and no key
@@ -97,10 +97,14 @@ class Home:
             raise NotFoundError(
                 f"the key file {self.device_key} is missing, without which the store in {self.root} cannot be used: put it back"
             )
-        for place in (self.storage.packs, self.storage.journal):
+        if not self.storage.packs.is_dir():
+            raise IntegrityError(
+                f"the store is damaged: {self.storage.packs} is missing; put it back, or restore the home from a backup"
+            )
+        for place in (self.storage.index, self.storage.journal):
             if not place.is_dir():
                 raise IntegrityError(
-                    f"the store is damaged: {place} is missing; put it back, or restore the home from a backup"
+                    f"the store is damaged: {place} is missing; put it back, or have `mimei rebuild` make a new one"
                 )
         check_key_file(self.device_key)
         if self.user_key.exists():  # It may be kept elsewhere: daily work does not need it.

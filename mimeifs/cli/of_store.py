@@ -1,10 +1,11 @@
-"""Commands that read a store in their own process: ``check``, and ``info`` of a blob.
+"""Commands that work on a store in their own process: ``check``, ``info`` of a blob, and ``rebuild``.
 
 Everybody may read, so a node that runs is not held up; what one of its own writes made look wrong while it was read is
 not reported, because with a node running only what a second look confirms is a finding.
 """
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -58,6 +59,29 @@ class BlobReply(msgspec.Struct, frozen=True):
     kind: str
     damage: str
     holders: tuple[HolderLine, ...]
+
+
+class GapLine(msgspec.Struct, frozen=True):
+    """A place in a pack from which on nothing can be read up to the next frame."""
+
+    pack: int
+    offset: int
+
+
+class RebuildReply(msgspec.Struct, frozen=True):
+    """An index that was made again: what it holds, what in the packs does not verify or cannot be read, and where the old one
+    is. ``placed`` are names in the root of MiMeis that nothing showed."""
+
+    packs: int
+    blobs: int
+    records: int
+    mimeis: int
+    versions: int
+    placed: tuple[bytes, ...]
+    damaged: tuple[str, ...]
+    gaps: tuple[GapLine, ...]
+    refused: int
+    aside: str
 
 
 # check
@@ -178,6 +202,57 @@ def _blob_lines(reply: BlobReply, paint: Paint) -> Iterator[str]:
         yield f"{show.clean(holder.name)} {paint(f'@{holder.number}', Colour.YELLOW)}  {where}"
 
 
+# rebuild
+
+
+def _declare_rebuild(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="also where the index can be read to its end")
+
+
+def _rebuild(context: Context, arguments: Arguments) -> int:
+    from mimeifs.clock import SystemClock, SystemRandomness
+    from mimeifs.ids import show_blob
+    from mimeifs.model.node import Who
+    from mimeifs.rebuild import rebuild
+
+    who = Who(os.geteuid(), os.getegid())
+    with meter("looking at the old index") as watched:
+        made = rebuild(context.home, SystemClock(), SystemRandomness(), who, force=arguments.force, report=watched.say)
+    reply = RebuildReply(
+        made.packs,
+        made.blobs,
+        made.records,
+        made.mimeis,
+        made.versions,
+        made.placed,
+        tuple(show_blob(blob) for blob in made.damaged),
+        tuple(GapLine(pack, offset) for pack, offset in made.gaps),
+        made.refused,
+        made.aside,
+    )
+    context.output.one(reply, lambda paint: _rebuilt_lines(reply, paint))
+    return EXIT_FINDINGS if made.damaged or made.gaps or made.refused else EXIT_DONE
+
+
+def _rebuilt_lines(reply: RebuildReply, paint: Paint) -> Iterator[str]:
+    yield (
+        f"made the index again from {show.count(reply.packs, 'pack')}:"
+        f" {show.count(reply.blobs, 'blob')}, {show.count(reply.records, 'record')}"
+    )
+    held = f"{show.count(reply.mimeis, 'MiMei')} with {show.count(reply.versions, 'version')}"
+    yield f"{held}; each present is what its newest version holds"
+    if reply.placed:
+        yield f"put into the root, since nothing showed them: {', '.join(map(show.name, reply.placed))}"
+    if reply.damaged:
+        yield paint(f"{show.count(len(reply.damaged), 'blob')} damaged; `mimei check` says what they are part of", Colour.RED)
+    if reply.gaps:
+        places = ", ".join(f"pack {gap.pack} at {gap.offset}" for gap in reply.gaps)
+        yield paint(f"nothing could be read in {places}, up to the next frame", Colour.RED)
+    if reply.refused:
+        yield paint(f"{show.count(reply.refused, 'record')} that cannot be relied upon left out", Colour.RED)
+    yield f"the old index and journal are in {show.clean(reply.aside)}; remove them when you miss nothing"
+
+
 COMMANDS = (
     Command(
         "check",
@@ -191,5 +266,18 @@ COMMANDS = (
         ),
         _declare_check,
         _check,
+    ),
+    Command(
+        "rebuild",
+        "make a lost or damaged index again from the packs",
+        "Make the index of a store again from its packs, where it is lost or damaged: every version, label and reference.\n"
+        "What was changed since the newest version of a MiMei is not in packs; the old index and journal are set aside, not\n"
+        "removed. No node may be running. Exit code 1 says that not everything could be read.",
+        (
+            ("mimei rebuild", "after `the index does not open`"),
+            ("mimei rebuild --force", "though the index can be read, because `mimei check` finds it wrong"),
+        ),
+        _declare_rebuild,
+        _rebuild,
     ),
 )

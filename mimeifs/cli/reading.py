@@ -80,7 +80,7 @@ class Moment:
     def _required(self, name: bytes) -> bytes:
         value = self.database.get(Table.META, name)
         if value is None:
-            raise IntegrityError(f"the store's index lacks its {name.decode()}; restore the home from a backup")
+            raise IntegrityError(f"the store's index lacks its {name.decode()}; `mimei rebuild` makes the index again")
         return value
 
 

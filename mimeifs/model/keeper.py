@@ -43,7 +43,7 @@ from mimeifs.model.recording import Recorder, newest_version, preceding
 from mimeifs.model.reindexing import Gap, fill, gaps
 from mimeifs.store import disk
 from mimeifs.store.content import ContentRef
-from mimeifs.store.database import U64, Database, MapGrown, Table
+from mimeifs.store.database import U64, Database, Table, insist
 from mimeifs.store.extents import ExtentMap
 from mimeifs.store.journal import (
     HEADER_SIZE,
@@ -93,7 +93,7 @@ class Keeper:
         self._device = device
         secret = database.get(Table.META, b"inode key")
         if secret is None:
-            raise IntegrityError("the store's index lacks its inode key; restore the home directory from a backup")
+            raise IntegrityError("the store's index lacks its inode key; `mimei rebuild` makes the index again")
         self._journal = JournalReader(storage.journal, frame_key(secret), freeing=True)
         stored = database.get(Table.META, _POSITION)
         self.position = U64.unpack(stored)[0] if stored else START_POSITION
@@ -136,7 +136,7 @@ class Keeper:
         present = segments(self._storage.journal)
         # A number that may have been in use never is again: what a crash left in the segment must not look new.
         first = 1 + max([self.position // SEGMENT_SIZE, *present])
-        _insist(partial(self._bury, first * SEGMENT_SIZE + HEADER_SIZE))
+        insist(partial(self._bury, first * SEGMENT_SIZE + HEADER_SIZE))
         self.acknowledged(self.position)
         return first
 
@@ -155,7 +155,7 @@ class Keeper:
         Raises ``CapacityError`` or ``IntegrityError`` with everything as it was.
         """
         start = self.position
-        batch = _insist(partial(self._advance, start, upto))
+        batch = insist(partial(self._advance, start, upto))
         return News(self.position, self._moved(batch.moved), tuple(batch.taken), tuple(batch.folded))
 
     def _advance(self, start: int, upto: int | None) -> _Batch:
@@ -396,7 +396,7 @@ class Keeper:
     def seal_idle(self, before: int, budget: int) -> News:
         """Seal files last written before position ``before``, until ``budget`` bytes were read."""
         idle = [number for number, at in self.edited.items() if at < before]
-        moved = bool(idle) and _insist(partial(self._seal_some, idle, budget))
+        moved = bool(idle) and insist(partial(self._seal_some, idle, budget))
         # The node may have heard of this position before the seal: only a later one says that it knows.
         self._collect(self.position + 1)
         return News(self.position, self._moved(moved))
@@ -411,7 +411,7 @@ class Keeper:
         if self._gaps is None:
             self._gaps = gaps(self._database)
         if self._gaps:
-            self._gaps[:1] = _insist(partial(self._fill, self._gaps[0]))
+            self._gaps[:1] = insist(partial(self._fill, self._gaps[0]))
 
     def _fill(self, gap: Gap) -> list[Gap]:
         with self._transaction(None) as overlay:
@@ -453,12 +453,3 @@ def _kept(overlay: Overlay, taken: Taken) -> Taken:
     """``taken``, kept for a node that does not hear of it."""
     overlay.put(Table.META, outcome_key(taken.mimei), state.encode(taken))
     return taken
-
-
-def _insist(work: Callable[[], T]) -> T:
-    """Do ``work``, a transaction, again for as long as the map had to grow for it."""
-    while True:
-        try:
-            return work()
-        except MapGrown:
-            continue

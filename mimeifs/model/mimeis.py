@@ -20,6 +20,7 @@ from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.node import Who
 from mimeifs.model.orders import CallKind
+from mimeifs.model.recording import mimei_row
 from mimeifs.store import operations, prolly
 from mimeifs.store.database import U32, U64, Table
 from mimeifs.store.overlay import DirRow
@@ -165,16 +166,39 @@ class Mimeis:
         """Make the MiMei that ``info`` describes, its present empty or as ``tree``. One frame, with the operations that
         ``more`` gives for the new present, so it is there whole or not at all."""
         self.live.reserve(1024)
+        number = self._next_tree
+        ops = [
+            operations.call(CallKind.RECORD, info.data),
+            self.live.set_small(Table.MIMEIS, info.record.mimei_id, state.encode(mimei_row(info, number))),
+        ]
+        present = self._begin(number, info.record.mimei_id, ops, who, tree, more)
+        present.single = info.record.kind == "file"
+        self._note_origin(present, info.record)
+        return present
+
+    def check_out(self, mimei: MimeiId, who: Who, tree: TreeRoot | None, *, nests: bool) -> LiveTree:
+        """Keep the present of a MiMei of which none is kept here, empty or as ``tree``; ``nests`` where links to other MiMeis
+        are in that."""
+        row, number = self.row(mimei), self._next_tree
+        if row.tree:
+            raise ExistsError(f"the present of {row.name!r} is kept here already")
+        self.live.reserve(1024)
+        ops = [self.live.set_small(Table.MIMEIS, mimei, state.encode(msgspec.structs.replace(row, tree=number)))]
+        present = self._begin(number, mimei, ops, who, tree, self.nest_ops if nests else _no_more)
+        present.single = row.kind == "file"
+        present.nests = self._may_nest(mimei, self.row(mimei))
+        return present
+
+    def _begin(self, number: int, mimei: MimeiId, ops: list[bytes], who: Who, tree: TreeRoot | None, more: MoreOps) -> LiveTree:
+        """Append one frame with ``ops`` and all that makes a present; what it is then."""
         now = self.live.now_ns()
         empty = Entry(Kind.DIRECTORY, 0o755, who.uid, who.gid, now, now, root=prolly.EMPTY_ROOT)
         content = TreeRoot(empty, prolly.EMPTY_ROOT) if tree is None else tree
-        number, directory = self._next_tree, self.live.new_dir()
-        present = LiveTree(self.live, number, info.record.mimei_id)
-        ops = [*self._row_ops(info, number), *self.root_ops(number, info.record.mimei_id, directory, content)]
+        directory = self.live.new_dir()
+        present = LiveTree(self.live, number, mimei)
+        ops = [*ops, *self.root_ops(number, mimei, directory, content)]
         at = self.live.append(b"".join([*ops, *more(present)]), grows=True)
         self._next_tree += 1
-        present.single = info.record.kind == "file"
-        self._note_origin(present, info.record)
         root = self.seat(present, msgspec.structs.replace(content.entry, live=directory))
         root.touched = at
         root.complete = tree is None
@@ -188,17 +212,6 @@ class Mimeis:
             self._origins.add(record.origin[0])
         for tree in self.live.trees.values():
             tree.nests = tree.nests or tree.mimei == record.origin[0]
-
-    def _row_ops(self, info: records.Signed[records.Info], tree: int) -> list[bytes]:
-        record = info.record
-        origin = record.origin or (None, None)
-        row = state.MimeiRow(
-            info.id, record.kind, tree, record.name_hint, record.author, origin[0], origin[1], record.created_ns
-        )
-        return [
-            operations.call(CallKind.RECORD, info.data),
-            self.live.set_small(Table.MIMEIS, record.mimei_id, state.encode(row)),
-        ]
 
     def root_ops(self, number: int, mimei: MimeiId, directory: int, tree: TreeRoot) -> list[bytes]:
         """Operations that make ``tree`` the base of a present, under a new root directory number."""

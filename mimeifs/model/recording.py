@@ -36,8 +36,7 @@ class Recorder:
         version = records.Version(mimei, sequence, number, parents, root, tree.files, tree.size, time_ns, request.memo)
         signed = records.sign(version, self.device)
         self.packs.put_record(signed.data)
-        row = state.VersionRow(root, signed.signer, sequence, parents, tree.files, tree.size, time_ns, request.memo)
-        put_version(self.overlay, mimei, number, signed.id, row)
+        put_version(self.overlay, signed)
         return number, signed.id
 
     def _last_sequence(self, mimei: MimeiId) -> int:
@@ -57,12 +56,28 @@ class Recorder:
         self.overlay.put(Table.LABELS, key, state.encode(state.LabelRow(record, sequence, request.time_ns)))
 
 
-def put_version(overlay: Overlay, mimei: MimeiId, number: int, record: RecordId, row: state.VersionRow) -> None:
+def mimei_row(signed: records.Signed[records.Info], tree: int) -> state.MimeiRow:
+    """What a node notes of a MiMei, whose present has that number."""
+    info = signed.record
+    origin = info.origin or (None, None)
+    return state.MimeiRow(signed.id, info.kind, tree, info.name_hint, info.author, origin[0], origin[1], info.created_ns)
+
+
+def row_of(signed: records.Signed[records.Version]) -> state.VersionRow:
+    """What a node notes of a version."""
+    said = signed.record
+    return state.VersionRow(
+        said.root, signed.signer, said.sequence, said.parents, said.files, said.bytes, said.time_ns, said.memo
+    )
+
+
+def put_version(overlay: Overlay, signed: records.Signed[records.Version]) -> None:
     """Index a version whose record is stored, and make it a head in place of its parents."""
-    overlay.put(Table.VERSIONS, state.version_key(mimei, number, record), state.encode(row))
-    for parent in row.parents:
+    mimei, number = signed.record.mimei, signed.record.number
+    overlay.put(Table.VERSIONS, state.version_key(mimei, number, signed.id), state.encode(row_of(signed)))
+    for parent in signed.record.parents:
         overlay.delete(Table.HEADS, mimei + parent)
-    overlay.put(Table.HEADS, mimei + record, U64.pack(number))
+    overlay.put(Table.HEADS, mimei + signed.id, U64.pack(number))
 
 
 def newest_version(overlay: Overlay, mimei: MimeiId) -> tuple[int, RecordId, state.VersionRow] | None:

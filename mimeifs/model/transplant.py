@@ -25,6 +25,7 @@ from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.node import Who
 from mimeifs.model.orders import CallKind, Taken
+from mimeifs.model.recording import row_of
 from mimeifs.model.retiring import Retiring
 from mimeifs.model.versions import Later, VersionInfo, Versions
 from mimeifs.store import operations, prolly
@@ -154,7 +155,7 @@ class Transplant:
         parents = (version.record,)
         record = records.Version(mimei, 1, 1, parents, version.root, content.files, content.size, time_ns, version.row.memo)
         signed = records.sign(record, device)
-        row = state.VersionRow(version.root, signed.signer, 1, parents, content.files, content.size, time_ns, version.row.memo)
+        row = row_of(signed)
         return lambda: [
             operations.call(CallKind.RECORD, signed.data),
             live.set_small(Table.VERSIONS, state.version_key(mimei, 1, signed.id), state.encode(row)),

@@ -75,7 +75,7 @@ class Views:
         """The node's root directory."""
         root = self.live.database.get(Table.META, b"root")
         if root is None:
-            raise IntegrityError("the store's index lacks its root; restore the home directory from a backup")
+            raise IntegrityError("the store's index lacks its root; `mimei rebuild` makes the index again")
         return self.mimeis.tree(MimeiId(root)).root
 
     def _make_root(self, tree: LiveTree, ino: int, entry: Entry) -> LiveDir:

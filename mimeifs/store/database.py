@@ -7,15 +7,18 @@ a transaction needs more room, never below it. Failure: a full disk raises ``Cap
 """
 
 import errno
+import faulthandler
 import os
+import resource
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lmdb
+import msgspec
 
 from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
 from mimeifs.store import disk
@@ -24,7 +27,10 @@ FORMAT = 1
 _SPARE = 128 << 20
 _FULL = 1 << 20
 _START = 256 << 20
+_DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.BadTxnError)
+_WHOLE = b"\nwhole"
 Transaction = Any
+T = TypeVar("T")
 U64 = struct.Struct(">Q")
 U32 = struct.Struct(">I")
 
@@ -84,6 +90,20 @@ class MapGrown(Exception):
     """The map was too small for the transaction, which is undone; it has been doubled. Do the same again."""
 
 
+def damage(error: lmdb.Error) -> IntegrityError:
+    """What to raise for damage that LMDB has met."""
+    return IntegrityError(f"the store's index is damaged ({error}): end the node, and have `mimei rebuild` make it again")
+
+
+def insist(work: Callable[[], T]) -> T:
+    """Do ``work``, a transaction, again for as long as the map had to grow for it."""
+    while True:
+        try:
+            return work()
+        except MapGrown:
+            continue
+
+
 class Database:
     """One opened environment with a read transaction that the owner renews."""
 
@@ -95,9 +115,18 @@ class Database:
         self._read: Transaction = env.begin()
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        """One row, as of the last :meth:`renew`."""
-        value: bytes | None = self._read.get(key, db=self.tables[table])
+        """One row, as of the last :meth:`renew`. As all reading, raises ``IntegrityError`` where the index is damaged."""
+        try:
+            value: bytes | None = self._read.get(key, db=self.tables[table])
+        except lmdb.Error as error:
+            raise self._damaged(error) from error
         return value
+
+    def _damaged(self, error: lmdb.Error) -> IntegrityError:
+        """What to raise for what LMDB found; it reads nothing more in a transaction that met damage, so there is another."""
+        with suppress(lmdb.Error):
+            self.renew()
+        return damage(error)
 
     def renew(self) -> None:
         """See everything that is committed now."""
@@ -110,11 +139,17 @@ class Database:
 
     def scan(self, table: Table, prefix: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Rows whose key begins with ``prefix``, ascending, from just behind key ``after``."""
-        return scan(self._read, self.tables[table], prefix, after)
+        try:
+            yield from scan(self._read, self.tables[table], prefix, after)
+        except lmdb.Error as error:
+            raise self._damaged(error) from error
 
     def scan_back(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows whose key begins with ``prefix``, descending."""
-        return scan_back(self._read, self.tables[table], prefix)
+        try:
+            yield from scan_back(self._read, self.tables[table], prefix)
+        except lmdb.Error as error:
+            raise self._damaged(error) from error
 
     def views(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, memoryview]]:
         """As :meth:`scan`, or of something committed later; large values are not copied: each is good until the next."""
@@ -124,11 +159,14 @@ class Database:
             for key, value in self.scan(table, prefix):
                 yield key, memoryview(value)
             return
-        with reading as transaction, transaction.cursor(db=self.tables[table]) as cursor:
-            found = cursor.set_range(prefix)
-            while found and (key := bytes(cursor.key())).startswith(prefix):
-                yield key, cursor.value()
-                found = cursor.next()
+        try:
+            with reading as transaction, transaction.cursor(db=self.tables[table]) as cursor:
+                found = cursor.set_range(prefix)
+                while found and (key := bytes(cursor.key())).startswith(prefix):
+                    yield key, cursor.value()
+                    found = cursor.next()
+        except lmdb.Error as error:
+            raise damage(error) from error
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -155,6 +193,8 @@ class Database:
                 raise CapacityError("no room for the store's index: free some space on its disk") from error
             if isinstance(error, lmdb.PanicError) or type(error) is lmdb.Error:  # What the system said, or LMDB after it.
                 raise IntegrityError(f"the disk did not take the store's index ({error}): look after the disk") from error
+            if isinstance(error, _DAMAGE):
+                raise damage(error) from error
             raise
         except BaseException:
             transaction.abort()
@@ -239,13 +279,57 @@ def open_database(path: Path) -> Database:
         with env.begin() as transaction:
             found = transaction.get(b"format", db=env.open_db(b"meta", txn=transaction, create=False))
     except (lmdb.Error, OSError) as error:
-        raise IntegrityError(f"the index in {path} does not open ({error})") from error
+        advice = (
+            ": `mimei rebuild` makes it again" if isinstance(error, (*_DAMAGE, lmdb.NotFoundError, FileNotFoundError)) else ""
+        )
+        raise IntegrityError(f"the index in {path} does not open ({error}){advice}") from error
     version = U32.unpack(found)[0] if found is not None and len(found) == 4 else None
     if version != FORMAT:
         env.close()
         raise UnknownFormatError(f"the store in {path.parent} has format {version}, this program knows {FORMAT}")
     _add_tables(env)
     return Database(path, env)
+
+
+class Salvaged(msgspec.Struct, frozen=True):
+    """What could be read of an index that may be damaged: its META, and whether every row of every table can be read."""
+
+    meta: dict[bytes, bytes]
+    whole: bool
+
+
+def salvage(path: Path) -> Salvaged:
+    """Look at an index in a process of its own, which damage may end (SIGBUS, SIGSEGV); it is only read."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            os.close(reading)
+            _tell_what_is_there(path, writing)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        data = told.read()
+    os.waitpid(pid, 0)
+    try:
+        return Salvaged(msgspec.msgpack.decode(data.removesuffix(_WHOLE), type=dict[bytes, bytes]), data.endswith(_WHOLE))
+    except msgspec.MsgspecError:
+        return Salvaged({}, whole=False)
+
+
+def _tell_what_is_there(path: Path, fd: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.disable()
+    size = os.stat(path / "data.mdb").st_size
+    env = lmdb.open(str(path), readonly=True, lock=False, create=False, map_size=max(size, _START), max_dbs=len(Table) + 4)
+    with env.begin() as transaction:
+        meta = env.open_db(b"meta", txn=transaction, create=False)
+        os.write(fd, msgspec.msgpack.encode(dict(transaction.cursor(db=meta))))
+        _read_through(env, transaction)
+    os.write(fd, _WHOLE)
 
 
 def _check_length(file: Path, env: Any) -> None:
@@ -260,15 +344,20 @@ def _check_length(file: Path, env: Any) -> None:
         disk.cut(opened.fileno(), _length(env))
     try:
         with env.begin() as transaction:
-            for name in [bytes(key) for key, _ in transaction.cursor()]:
-                for _ in transaction.cursor(db=env.open_db(name, txn=transaction, create=False)):
-                    pass
+            _read_through(env, transaction)
     except lmdb.Error as error:
         missing = f"{_length(env) - size} bytes of {_length(env)} are missing at its end"
         with env.begin(write=True), open(file, "r+b") as opened:
             disk.cut(opened.fileno(), size)
         env.close()
-        raise IntegrityError(f"the index in {file.parent} is cut off ({missing}): restore the home from a backup") from error
+        raise IntegrityError(f"the index in {file.parent} is cut off ({missing}): `mimei rebuild` makes it again") from error
+
+
+def _read_through(env: Any, transaction: Transaction) -> None:
+    """Touch every row of every table there is."""
+    for name in [bytes(key) for key, _ in transaction.cursor()]:
+        for _ in transaction.cursor(db=env.open_db(name, txn=transaction, create=False)):
+            pass
 
 
 def _length(env: Any) -> int:

@@ -63,7 +63,7 @@ class PackEnd(msgspec.Struct, frozen=True):
     def decode(cls, raw: bytes) -> "PackEnd":
         """Inverse of :meth:`encode`; raises ``IntegrityError``."""
         if len(raw) != _END.size:
-            raise IntegrityError("the committed end of the packs is damaged: restore the store from a copy")
+            raise IntegrityError("the committed end of the packs is damaged: `mimei rebuild` makes the index again")
         return cls(*_END.unpack(raw))
 
 
@@ -90,12 +90,12 @@ class IndexRow(msgspec.Struct, frozen=True):
     def decode(cls, raw: bytes) -> "IndexRow":
         """Inverse of :meth:`encode`; raises ``IntegrityError``."""
         if len(raw) < _ROW.size:
-            raise IntegrityError("a row of the blob index is damaged: restore the store from a copy")
+            raise IntegrityError("a row of the blob index is damaged: `mimei rebuild` makes it again")
         pack, offset, stored, plain, flags = _ROW.unpack_from(raw)
         row = cls(pack, offset, stored, plain, flags, raw[_ROW.size :])
         fits = not row.slices or (not row.flags and len(row.slices) == length_of(row.plain))
         if row.plain > MAX_PLAIN or row.stored > row.plain or not fits:
-            raise IntegrityError("a row of the blob index is damaged: restore the store from a copy")
+            raise IntegrityError("a row of the blob index is damaged: `mimei rebuild` makes it again")
         return row
 
     def sliced(self, plain: Buffer) -> "IndexRow":

@@ -279,7 +279,9 @@ class PackWriter:
             return
         size = os.fstat(fd).st_size
         if size < self.end.offset:
-            raise IntegrityError(f"{name} has {size} bytes of {self.end.offset}: restore it from a copy of the store")
+            raise IntegrityError(
+                f"{name} has {size} bytes of {self.end.offset}: put a copy of it back, or have `mimei rebuild` use the rest"
+            )
         if size > self.end.offset:
             disk.cut(fd, self.end.offset)
 

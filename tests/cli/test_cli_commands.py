@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -372,13 +373,65 @@ def test_a_finding_says_which_mimei_version_and_path(run: Run, tmp_path: Path) -
     assert "`mimei info BLOB` names every version" in told.err
 
 
-@pytest.mark.parametrize("place", ["packs", "journal"])
+@pytest.mark.parametrize("place", ["packs", "journal", "index"])
 def test_a_store_that_lacks_a_directory_is_damaged(run: Run, home: Home, place: str) -> None:
     aside = (home.storage.root / place).rename(home.root / "aside")
-    for words in (("ls",), ("check",), ("mount",)):
+    for words in (("ls",), ("check",), ("mount",), ("init",)):
         done = run(*words)
         assert (done.code, f"{home.storage.root / place} is missing" in done.err) == (8, True)
     aside.rename(home.storage.root / place)
+
+
+# rebuild
+
+
+@pytest.fixture
+def versioned(run: Run, home: Home) -> None:
+    """A MiMei with a version is in the home."""
+    run("create", "drafts", "--view", "cur")
+    write(home, b"drafts", b"deep/a", bytes(range(100)))
+    run("backup", "drafts", "-m", "one")
+
+
+@pytest.mark.usefixtures("versioned")
+def test_a_lost_index_is_made_again(run: Run, home: Home) -> None:
+    assert (run("rebuild").code, "--force" in run("rebuild").err) == (7, True)
+    log = run("log", "drafts", "--json").json
+    shutil.rmtree(home.storage.index)
+    assert (run("ls").code, "`mimei rebuild`" in run("ls").err) == (8, True)
+    done = run("rebuild")
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "made the index again from 1 pack: 5 blobs, 4 records",
+        "2 MiMeis with 1 version; each present is what its newest version holds",
+        "put into the root, since nothing showed them: drafts",
+        f"the old index and journal are in {home.storage.root}/set-aside-1; remove them when you miss nothing",
+    ]
+    assert run("log", "drafts", "--json").json == log
+    again = run("rebuild", "--force", "--json").json
+    assert (again["mimeis"], again["versions"], again["placed"], again["damaged"]) == (2, 1, ["drafts"], [])
+
+
+def test_a_rebuild_of_damaged_packs_says_what_is_lost(run: Run, tmp_path: Path) -> None:
+    home, content = Home(tmp_path / "home"), bytes(range(100))
+    run("init")
+    run("create", "drafts", "--view", "cur")
+    write(home, b"drafts", b"a", content)
+    run("backup", "drafts")
+    pack = home.storage.packs / "00000001.pack"
+    pack.write_bytes(pack.read_bytes().replace(content, content[::-1]) + b"torn")
+    done = run("rebuild", "--force")
+    assert (done.code, "1 blob damaged; `mimei check`" in done.out, "nothing could be read in pack 1 at" in done.out) == (
+        *(1, True, True),
+    )
+    assert run("check").code == 1
+
+
+def test_an_index_is_not_made_while_a_node_has_it(run: Run, home: Home) -> None:
+    lock = StoreLock(home.storage)
+    done = run("rebuild")
+    lock.release()
+    assert (done.code, "is in use" in done.err) == (7, True)
 
 
 # What nobody foresaw

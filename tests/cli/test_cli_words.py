@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
 ISSUED = (
     "init serve mount umount create ls info backup release label log diff history restore fork split rm ref check key version"
 )
-ADDED = "help link password"
+ADDED = "help link password rebuild"
 
 
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

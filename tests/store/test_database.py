@@ -10,7 +10,7 @@ import pytest
 
 from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
 from mimeifs.store import database as databases
-from mimeifs.store.database import U32, Database, MapGrown, Table, create_database, open_database
+from mimeifs.store.database import U32, Database, MapGrown, Salvaged, Table, create_database, open_database, salvage
 
 
 @pytest.fixture
@@ -195,9 +195,70 @@ def test_an_index_that_was_cut_off_is_damage_and_stays_as_it_was(path, database)
     os.truncate(file, file.stat().st_size // 2)
     for _ in range(2):
         before = file.read_bytes()
-        with pytest.raises(IntegrityError, match=r"cut off .* restore the home"):
+        with pytest.raises(IntegrityError, match=r"cut off .* `mimei rebuild"):
             open_database(path)
         assert file.read_bytes() == before
+
+
+@pytest.fixture
+def spoiled(path, database):
+    """An index of 20,000 rows of which a page in the middle is noise."""
+    put(database, *(b"%05d" % number for number in range(20_000)), value=bytes(100))
+    database.close()
+    with (path / "data.mdb").open("r+b") as file:
+        leaf = file.read().index(b"10000") // 4096
+        file.seek(leaf * 4096)
+        file.write(os.urandom(4096))
+    return path
+
+
+def test_a_damaged_page_is_told_and_the_others_can_still_be_read(spoiled):
+    database = open_database(spoiled)
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match=r"index is damaged .* `mimei rebuild`"):
+            database.get(Table.ENTRIES, b"10000")
+        assert database.get(Table.ENTRIES, b"00000") == database.get(Table.ENTRIES, b"19999") == bytes(100)
+        for read in (database.scan, database.scan_back, database.views):
+            with pytest.raises(IntegrityError, match="index is damaged"):
+                list(read(Table.ENTRIES, b""))
+            assert next(iter(read(Table.ENTRIES, b"0000"))) is not None
+    database.close()
+
+
+def test_a_damaged_page_is_told_by_who_writes(spoiled):
+    database = open_database(spoiled)
+    with pytest.raises(IntegrityError, match="index is damaged"):
+        put(database, b"10000")
+    put(database, b"00000")
+    database.close()
+
+
+def test_what_is_left_of_an_index_is_read_without_touching_it(path, spoiled):
+    before = (path / "data.mdb").read_bytes()
+    found = salvage(path)
+    assert found.meta == {b"format": U32.pack(1)}
+    assert not found.whole
+    assert (path / "data.mdb").read_bytes() == before
+
+
+@pytest.mark.parametrize("spoil", ["absent", "noise", "empty", "cut"])
+def test_nothing_is_read_of_an_index_that_is_none(path, database, spoil):
+    put(database, *(b"%05d" % number for number in range(20_000)))
+    database.close()
+    file = path / "data.mdb"
+    if spoil == "absent":
+        file.unlink()
+    elif spoil == "noise":
+        file.write_bytes(os.urandom(1 << 20))
+    else:
+        os.truncate(file, 0 if spoil == "empty" else 9000)
+    assert salvage(path) == Salvaged({}, whole=False)
+
+
+def test_a_sound_index_is_read_to_its_end(path, database):
+    put(database, *(b"%05d" % number for number in range(20_000)))
+    database.close()
+    assert salvage(path).whole
 
 
 def test_pages_that_nothing_refers_to_may_be_missing(path, database):

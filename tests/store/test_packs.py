@@ -120,12 +120,12 @@ def test_index_rows_and_ends_come_back_from_their_bytes(number: int, offset: int
     ],
 )
 def test_a_damaged_index_row_is_refused(raw: bytes) -> None:
-    with pytest.raises(IntegrityError, match="restore"):
+    with pytest.raises(IntegrityError, match="mimei rebuild"):
         IndexRow.decode(raw)
 
 
 def test_a_damaged_end_is_refused() -> None:
-    with pytest.raises(IntegrityError, match="restore"):
+    with pytest.raises(IntegrityError, match="mimei rebuild"):
         PackEnd.decode(b"short")
 
 

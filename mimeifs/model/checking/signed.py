@@ -15,6 +15,7 @@ from mimeifs.model.checking.findings import Fault, Finding, Progress, Report, Wh
 from mimeifs.model.checking.trees import Trees
 from mimeifs.model.delegation import Right, check_authority
 from mimeifs.model.entry import decode_tree
+from mimeifs.model.recording import row_of
 from mimeifs.store.database import U64, Database, Table
 from mimeifs.store.interfaces import BlobSource
 
@@ -108,8 +109,7 @@ class SignedRows:
         self, mimei: MimeiId, number: int, row: state.VersionRow, signed: records.Signed[records.Version], where: str
     ) -> Iterator[Finding]:
         said = signed.record
-        now = said.root, signed.signer, said.sequence, said.parents, said.files, said.bytes, said.time_ns, said.memo
-        if (said.mimei, said.number) != (mimei, number) or state.VersionRow(*now) != row:
+        if (said.mimei, said.number) != (mimei, number) or row_of(signed) != row:
             yield Finding(Fault.WRONG, where, "its row does not say what its signed record says")
         yield from self._authorised(signed, self._mimeis[mimei], Right.VERSIONS, said.time_ns, where)
         try:
