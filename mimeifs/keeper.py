@@ -54,14 +54,12 @@ def run(home: Home, end: socket.socket, *, replacing: bool) -> None:
     storage = home.storage
     database = open_database(storage.index)
     keeper = Keeper(storage, database, home.device())
-    if replacing:
-        send(end, Ready(0))
-    else:
-        first = keeper.recover()
-        fill_ballast(storage)
-        send(end, Ready(first))
+    first = 0 if replacing else keeper.recover()
     work = _Work(home, keeper, end, ending.wake)
     work.unsure = replacing
+    if not replacing:
+        work.keep_room()
+    send(end, Ready(first))
     while not ending.asked and not work.alone:
         work.turn()
     work.finish()
@@ -100,6 +98,7 @@ class _Work:
         self._quiet = time.monotonic()
         self._settled = keeper.position
         self._trouble = False
+        self._bare = False
         self.alone = False
         """Whether node and supervisor are gone."""
         self.unsure = False
@@ -223,7 +222,14 @@ class _Work:
         if self._trouble:
             send(self._end, Trouble("", full=False))
             self._trouble = False
-        fill_ballast(self._home.storage)  # Who makes room may have given it up as well.
+        self.keep_room()  # Who makes room may have given it up as well.
+
+    def keep_room(self) -> None:
+        """Take room for a full disk; what keeps it from being taken is told once."""
+        error = fill_ballast(self._home.storage)
+        if error is not None and not self._bare:
+            log.warning("no room can be kept for a full disk: %s", error)
+        self._bare = error is not None
 
     def finish(self) -> None:
         """Replay everything the journal holds: the node has ended."""

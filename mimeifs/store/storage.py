@@ -103,23 +103,24 @@ def ballast_size(root: Path) -> int:
     return min(BALLAST, facts.f_blocks * facts.f_frsize // 100)
 
 
-def fill_ballast(storage: Storage) -> None:
-    """Take the room, where there is plenty; quietly not, where there is none."""
-    size = ballast_size(storage.root)
-    with suppress(FileNotFoundError):
-        if storage.ballast.stat().st_size >= size:
-            return
-    if available(storage.root) <= 2 * size:
-        return
-    fd = disk.create(storage.ballast)
+def fill_ballast(storage: Storage) -> OSError | None:
+    """Take the room, where there is plenty; quietly not, where there is none. What else kept it from being taken is returned: a
+    store can be worked on without."""
     try:
-        disk.allocate(fd, size)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        size = ballast_size(storage.root)
+        if (storage.ballast.exists() and storage.ballast.stat().st_size >= size) or available(storage.root) <= 2 * size:
+            return None
+        fd = disk.create(storage.ballast)
+        try:
+            disk.allocate(fd, size)
+        except OSError:
+            disk.cut(fd, 0)
             raise
-        disk.cut(fd, 0)
-    finally:
-        os.close(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return None if error.errno in (errno.ENOSPC, errno.EDQUOT) else error
+    return None
 
 
 def drop_ballast(storage: Storage) -> bool:
