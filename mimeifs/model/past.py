@@ -12,6 +12,7 @@ share a number (a collision takes the next free one). ``Cold`` may come from any
 
 from collections.abc import Callable, Iterator
 
+import msgspec
 from blake3 import blake3
 
 from mimeifs.errors import CrossTreeError, IntegrityError, IsADirError, NotADirError, NotFoundError, ReadOnlyError
@@ -30,7 +31,8 @@ _SPACE = 1 << 39
 _FILE = Kind.FILE
 _REGULAR = FILE_TYPE[Kind.FILE]
 
-ResolveLink = Callable[["PastDir", bytes, Link], Node]
+ResolveLink = Callable[["PastDir", bytes, Link], Node | None]
+"""What a link in a version shows; None for nothing."""
 
 
 class Origin:
@@ -182,7 +184,13 @@ class PastDir(Node):
         if kind is Kind.DIRECTORY:
             return self.past.known_child(self, name, entry)
         if kind is Kind.LINK and entry.link is not None:
-            return self.past.resolve_link(self, name, entry.link)
+            shown = self.past.resolve_link(self, name, entry.link)
+            if shown is not None:
+                return shown
+            # Of what had no version yet nothing was kept, and what stands beside it is to be found all the same.
+            return self.past.known_child(
+                self, name, msgspec.structs.replace(entry, kind=Kind.DIRECTORY, link=None, root=prolly.EMPTY_ROOT)
+            )
         if kind is Kind.HARD:
             return self._links().leaf_of(U64.pack(entry.link_id))
         return PastLeaf(self.past.holder(self), rank, entry, 1, self.path_of(name))

@@ -36,7 +36,7 @@ from mimeifs.model.past import Past, PastDir
 from mimeifs.model.past_paths import HistoryDir
 from mimeifs.model.records import Info, Signed
 from mimeifs.model.versions import Later, VersionInfo, Versions
-from mimeifs.model.virtual import PlaceLink, UpLink, VirtualDir
+from mimeifs.model.virtual import AbsentDir, PlaceLink, UpLink, VirtualDir
 from mimeifs.store.database import Table
 
 LISTED_NUMBERS = 32
@@ -91,6 +91,10 @@ class Views:
             return self.virtual(MimeiDir(self, link.mimei, inode.ino, inode))
         if link.view is View.VERSION:
             return self.shown_version(self.versions.find(link.mimei, link.version), inode.ino, b"")
+        try:
+            self.mimeis.tree(link.mimei)
+        except NotFoundError as error:
+            return self.virtual(AbsentDir(self, inode.ino, inode, str(error)))
         return self.present(link.mimei, inode, PlaceLink(inode.ino, self, inode, len(self.parts_to(inode)) - 1))
 
     def present(self, mimei: MimeiId, link: Inode, otherwise: PlaceLink) -> Node:
@@ -122,12 +126,16 @@ class Views:
         inside = [b"@cur"] if link.special.view is View.ALL else []
         return [*self.parts_to(link), *inside, *parts]
 
-    def _link_in_past(self, directory: PastDir, name: bytes, link: Link) -> Node:
-        """In a version, a link shows the version that was newest when that version was taken."""
-        if link.view is View.VERSION:
-            info = self.versions.find(link.mimei, link.version)
-        else:
-            info = self.versions.at_time(link.mimei, directory.origin.time_ns)
+    def _link_in_past(self, directory: PastDir, name: bytes, link: Link) -> Node | None:
+        """In a version, a link shows the version that was newest when that version was taken; None where there was none, or
+        the MiMei is not on this node."""
+        try:
+            if link.view is View.VERSION:
+                info = self.versions.find(link.mimei, link.version)
+            else:
+                info = self.versions.at_time(link.mimei, directory.origin.time_ns)
+        except NotFoundError:
+            return None
         return self.shown_version(info, directory.ino, name)
 
     def shown_version(self, info: VersionInfo, place: int, name: bytes) -> PastDir:

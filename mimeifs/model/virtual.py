@@ -4,9 +4,10 @@ An *anchor* is the live inode that a view stands for or hangs on; its owner and 
 made when asked for and registered only while the kernel knows them.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mimeifs.errors import NotPermittedError
+from mimeifs.errors import NotFoundError, NotPermittedError
 from mimeifs.model.entry import FILE_TYPE, Kind, Link, View
 from mimeifs.model.inode import Inode
 from mimeifs.model.node import Change, Node, Stat
@@ -46,6 +47,27 @@ class VirtualDir(Node):
 
     def _refusal(self) -> Exception:
         return NotPermittedError("this directory holds versions only; work in @cur, or `mkdir @label` to take a version")
+
+
+class AbsentDir(VirtualDir):
+    """What a link shows of a MiMei that is not on this node: that it is there, and nothing in it."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, views: "Views", ino: int, anchor: Inode, reason: str) -> None:
+        super().__init__(views, ino, anchor)
+        self.reason = reason
+
+    def lookup(self, name: bytes) -> Node:
+        """See ``Node``."""
+        raise NotFoundError(self.reason)
+
+    def scan(self, after: bytes) -> Iterator[tuple[bytes, Node]]:
+        """See ``Node``; who lists it is told, so that nobody takes it for empty."""
+        raise NotFoundError(self.reason)
+
+    def _refusal(self) -> Exception:
+        return NotFoundError(self.reason)
 
 
 class PlaceLink(Node):

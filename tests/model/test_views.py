@@ -3,6 +3,7 @@
 import pytest
 
 from mimeifs.errors import CrossTreeError, ExistsError, InvalidError, NotEmptyError, NotFoundError, NotPermittedError
+from mimeifs.ids import MimeiId
 from mimeifs.model.entry import Link, View
 from mimeifs.model.node import Change, Who
 from mimeifs.model.views import LISTED_NUMBERS
@@ -215,3 +216,34 @@ def test_numbers_of_what_is_shown_are_stable(local, top, inside, whole):
 
 def test_a_root_belongs_to_who_made_it(local):
     assert local.engine.views.root.stat().uid == Who(0, 0).uid
+
+
+@pytest.mark.parametrize("view", [View.CUR, View.ALL])
+def test_a_link_to_what_is_not_here_is_listed_and_can_be_removed(local, top, view):
+    root = local.engine.views.root
+    link = Link(MimeiId(bytes(31) + b"x"), view)
+    local.run(lambda: root.place_link(b"absent", link, WHO))
+    assert names(local, root) == [b"absent", b"photos"]
+    shown = local.run(lambda: root.lookup(b"absent"))
+    assert shown.stat().mode & 0o170000 == 0o040000
+    with pytest.raises(NotFoundError):
+        local.run(lambda: shown.lookup(b"x"))
+    if view is View.CUR:
+        for act in (lambda: names(local, shown), lambda: shown.create(b"x", 0o644, WHO)):
+            with pytest.raises(NotFoundError, match="no MiMei"):
+                local.run(act)
+    local.run(lambda: root.rename(b"absent", root, b"moved", 0))
+    local.run(lambda: root.rmdir(b"moved"))
+    assert names(local, root) == [b"photos"]
+
+
+def test_a_version_shows_what_had_no_version_yet_as_an_empty_directory(local, top):
+    root = local.engine.views.root
+    local.put(root, b"note", b"beside it")
+    before = local.past(local.backup(root.tree.mimei))
+    local.backup(top.tree.mimei)
+    local.put(root, b"note", b"later")
+    after = local.past(local.backup(root.tree.mimei))
+    assert local.tree(before) == {b"note": b"beside it", b"photos": b"/"}
+    assert local.run(lambda: before.lookup(b"photos")).stat().mode & 0o777 == 0o755
+    assert local.tree(after) == {b"note": b"later", b"photos": b"/", b"photos/f": b"1"}
