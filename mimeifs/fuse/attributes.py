@@ -5,6 +5,7 @@ chown(2) still go to what is stored.
 """
 
 import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,17 +54,22 @@ AS_STORED = Showing()
 def drops_setgid(stat: Stat, ctx: RequestContext) -> bool:
     """Whether a new access control list takes S_ISGID away, as chmod(2) does: the caller is neither in the group nor may
     set any. The kernel would say so only to servers that speak a newer form of the request."""
-    return bool(stat.mode & _SETGID) and ctx.gid != stat.gid and not _may_keep(ctx.pid, stat.gid)
+    return bool(stat.mode & _SETGID) and ctx.gid != stat.gid and not _may_keep(ctx, stat.gid)
 
 
-def _may_keep(pid: int, group: int) -> bool:
-    """Whether a process is in a group or has CAP_FSETID; not when it is gone."""
-    return _capable(pid) or str(group) in _status(pid).get("Groups", "").split()
+def _may_keep(ctx: RequestContext, group: int) -> bool:
+    """Whether the caller is in a group or has CAP_FSETID; not when it is gone."""
+    return may_set_ids(ctx) or str(group) in _status(ctx.pid).get("Groups", "").split()
 
 
-def _capable(pid: int) -> bool:
-    """Whether a process has CAP_FSETID; not when it is gone."""
-    return bool(int(_status(pid).get("CapEff", "0"), 16) >> _FSETID & 1)
+def may_set_ids(ctx: RequestContext) -> bool:
+    """Whether the caller has CAP_FSETID over files here; not when it is gone. In a user namespace of its own anybody has it
+    (user_namespaces(7)), which counts for nothing outside."""
+    try:
+        here = os.readlink(f"/proc/{ctx.pid}/ns/user") == os.readlink("/proc/self/ns/user")
+    except OSError:  # Only root may look at the namespaces of others.
+        here = ctx.uid == 0
+    return here and bool(int(_status(ctx.pid).get("CapEff", "0"), 16) >> _FSETID & 1)
 
 
 def _status(pid: int) -> dict[str, str]:
@@ -96,9 +102,9 @@ def without_set_ids(node: Inode, change: Change, ctx: RequestContext) -> Change:
     given, cut = change.uid is not None or change.gid is not None, change.size is not None
     if not given and (change.atime_ns is not None or change.mtime_ns is not None) and not cut:
         return change
-    if cut and not given and _capable(ctx.pid):
+    if cut and not given and may_set_ids(ctx):
         return change
     lost = _SETUID
-    if node.mode & 0o010 or (ctx.gid != node.gid and not _may_keep(ctx.pid, node.gid)):
+    if node.mode & 0o010 or (ctx.gid != node.gid and not _may_keep(ctx, node.gid)):
         lost |= _SETGID
     return change if not node.mode & lost else replace(change, mode=node.mode & ~lost)

@@ -21,7 +21,7 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, InodeT, RequestContext
 
 from mimeifs.errors import MimeiError, NoAttributeError, NotFoundError, TooLargeError
 from mimeifs.fuse import greeting, loop
-from mimeifs.fuse.attributes import SET_IDS, Showing, check_space, drops_setgid, without_set_ids
+from mimeifs.fuse.attributes import SET_IDS, Showing, check_space, drops_setgid, may_set_ids, without_set_ids
 from mimeifs.fuse.crowding import Crowd
 from mimeifs.fuse.invalidation import Invalidations
 from mimeifs.fuse.trouble import Trouble
@@ -277,12 +277,20 @@ class Operations(pyfuse3.Operations):
             attr.st_mtime_ns if fields.update_mtime else None,
         )
         if change.mode is None and isinstance(node, Inode) and node.mode & SET_IDS and node.kind is not Kind.DIRECTORY:
-            left = without_set_ids(node, change, ctx)
-            if change == NO_CHANGE != left and ctx.uid not in (0, node.uid) and not self._written(node):
-                raise FUSEError(errno.EPERM)  # No write is to come: somebody calls chown(2) with nobody.
-            change = left
+            change = self._without_set_ids(node, change, ctx)
         node.set(change)
         return self._attributes(node)
+
+    def _without_set_ids(self, node: Inode, change: Change, ctx: RequestContext) -> Change:
+        """See the function of that name; a request that changes nothing has come before a write, or of chown(2) with nobody."""
+        left = without_set_ids(node, change, ctx)
+        if change != NO_CHANGE or left == NO_CHANGE:
+            return left
+        if self._written(node):  # Of who may keep them the kernel asks on account of a capability, which goes by itself.
+            return change if may_set_ids(ctx) else left
+        if ctx.uid not in (0, node.uid):
+            raise FUSEError(errno.EPERM)
+        return left
 
     def _written(self, node: Node) -> bool:
         """Whether somebody has the file open for writing."""

@@ -307,7 +307,10 @@ class Inode(Node):
         if self.kind is Kind.SYMLINK or (name == acl.DEFAULT and self.kind is not Kind.DIRECTORY):
             raise ForbiddenError("symbolic links have no access control lists, and only directories have a default one")
         mode = self.mode & ~0o777 | acl.mode_of(rules) if name == acl.ACCESS and rules else self.mode
-        self.replace_xattrs(acl.replaced(self.all_xattrs(), name, rules), mode)
+        known = self.all_xattrs()
+        xattrs = acl.replaced(known, name, rules)
+        if (xattrs, mode) != (known, self.mode):
+            self.replace_xattrs(xattrs, mode)
 
     def remove_xattr(self, name: bytes) -> None:
         """See :class:`Node`; an access control list that is not there is gone already, as on other file systems."""

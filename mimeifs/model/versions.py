@@ -32,6 +32,9 @@ from mimeifs.model.past import Origin
 from mimeifs.store import operations
 from mimeifs.store.database import U64, Table
 
+MAX_NUMBERS = 20_000
+"""How many versions' numbers are remembered by their records."""
+
 
 class Later(Exception):
     """The answer exists once the keeper has passed journal position ``at``: then ``proceed`` gives it or raises.
@@ -79,6 +82,7 @@ class Versions:
         self._mimeis = mimeis
         self._live = mimeis.live
         self._local_to_ns = local_to_ns
+        self._numbers: dict[RecordId, int] = {}
 
     # Finding
 
@@ -116,10 +120,22 @@ class Versions:
 
     def by_record(self, mimei: MimeiId, record: RecordId) -> VersionInfo:
         """The version of that record; raises ``NotFoundError``."""
-        for info in self.newest_first(mimei):
-            if info.record == record:
-                return info
-        raise NotFoundError("that version is not on this node")
+        number = self._numbers.get(record) or self._number_of(mimei, record)
+        row = self._live.small_row(Table.VERSIONS, state.version_key(mimei, number, record))
+        if row is None:
+            raise NotFoundError("that version is not on this node")
+        return VersionInfo(mimei, number, record, state.decode_version(row))
+
+    def _number_of(self, mimei: MimeiId, record: RecordId) -> int:
+        """The number of a version by its record, 0 for none; those on the way to it, which never change, are remembered."""
+        if len(self._numbers) > MAX_NUMBERS:
+            self._numbers.clear()
+        for key, _ in self._live.small_scan_back(Table.VERSIONS, mimei):
+            number, found = state.split_version(key)
+            self._numbers[found] = number
+            if found == record:
+                return number
+        return 0
 
     def at_time(self, mimei: MimeiId, time_ns: int) -> VersionInfo:
         """The version that was newest at that moment; raises ``NotFoundError``."""

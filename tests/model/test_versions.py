@@ -5,7 +5,10 @@ from itertools import pairwise
 import pytest
 
 from mimeifs.errors import CapacityError, ExistsError, InvalidError, NotFoundError
+from mimeifs.ids import RecordId
+from mimeifs.model import state
 from mimeifs.model.node import Change
+from mimeifs.model.state import decode_version
 from mimeifs.model.versions import Later
 from tests.model.conftest import WHO
 
@@ -185,3 +188,21 @@ def test_attributes_of_the_root_are_in_the_version(local, top):
     local.run(lambda: top.set(Change(mode=0o700, uid=7)))
     stat = local.past(local.backup(top.tree.mimei)).stat()
     assert (stat.mode & 0o7777, stat.uid) == (0o700, 7)
+
+
+def test_a_label_costs_one_version_however_many_there_are(local, monkeypatch):
+    top = local.mimei()
+    mimei = top.tree.mimei
+    for number in range(12):
+        local.put(top, b"f", b"%d" % number)
+        local.backup(mimei, "label-%d" % number)
+    versions = local.engine.versions
+    assert versions.labelled(mimei, "label-0").number == 1
+    read = []
+    monkeypatch.setattr(state, "decode_version", lambda data: read.append(data) or decode_version(data))
+    assert [versions.labelled(mimei, f"label-{number}").number for number in range(12)] == list(range(1, 13))
+    assert len(read) == 12
+    with pytest.raises(NotFoundError):
+        versions.by_record(mimei, RecordId(bytes(32)))
+    with pytest.raises(NotFoundError):
+        versions.by_record(local.mimei(b"other").tree.mimei, versions.labelled(mimei, "label-3").record)

@@ -1,5 +1,6 @@
 """chmod, chown, utimensat, and what clears set-id bits and capabilities."""
 
+import ctypes
 import mmap
 import os
 from functools import partial
@@ -10,7 +11,7 @@ import pytest
 
 from tests.posix.calls import UTIME_NOW, UTIME_OMIT, facts_of, opening, rows_named, utimensat, utimensat_null, with_open
 from tests.posix.conftest import Agree
-from tests.posix.stage import ANN, AS_ROOT, BOB, row
+from tests.posix.stage import ANN, AS_ROOT, BOB, Step, row
 
 pytestmark = [pytest.mark.mount, pytest.mark.skipif(not AS_ROOT, reason="owners are root's to change")]
 
@@ -18,6 +19,13 @@ PERSONS = (("root", None), ("Ann", ANN), ("Bob", BOB))
 MODES = (0o000, 0o1777, 0o2755, 0o7777, 0o2644)
 KINDS = ("f", "s", "broken", "loop", "d", "p", "sock", "null", "missing", "f/x")
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
+ACCESS = bytes.fromhex("02000000 01000700ffffffff 04000700ffffffff 10000700ffffffff 20000500ffffffff")
+"""user::rwx, group::rwx, mask::rwx, other::r-x (acl(5))."""
+PLAIN = bytes.fromhex("02000000 01000600ffffffff 04000400ffffffff 20000400ffffffff")
+"""What the mode 0644 says."""
+NAMED = bytes.fromhex("02000000 01000600ffffffff 0200060007000000 04000400ffffffff 10000600ffffffff 20000400ffffffff")
+"""With user 7 in it."""
+CLONE_NEWUSER = 0x10000000
 
 MODE = [
     *(row(f"chmod {kind}", partial(os.chmod, kind, 0o640)) for kind in KINDS),
@@ -123,12 +131,62 @@ SET_IDS = [
 ]
 CAPABILITIES = [
     row(
-        f"{what} by {who} of a file with capabilities",
+        f"{what} by {who} of a file with capabilities and mode {mode:o}",
         step,
-        before=lambda: (os.chmod("mine", 0o777), os.setxattr("mine", "security.capability", CAPABILITY)),
+        before=lambda mode=mode: (os.chmod("mine", mode), os.setxattr("mine", "security.capability", CAPABILITY)),
         who=person,
     )
-    for (what, step), (who, person) in product(CHANGING.items(), PERSONS)
+    for (what, step), (who, person), mode in product(CHANGING.items(), PERSONS, (0o777, 0o6777, 0o2767))
+]
+
+
+def in_a_namespace(step: Step) -> Step:
+    """The step in a child with a user namespace of its own, in which it has every capability."""
+
+    def run() -> int:
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                if ctypes.CDLL(None).unshare(CLONE_NEWUSER):
+                    code = 2
+                else:
+                    step()
+                    code = 0
+            finally:
+                os._exit(code)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    return run
+
+
+LISTS = [
+    row(f"an access control list {what}", partial(os.setxattr, "f", "system.posix_acl_access", value), before=before)
+    for what, value, before in (
+        ("that says what the mode says", PLAIN, lambda: os.chmod("f", 0o644)),
+        ("that says another mode", PLAIN, lambda: os.chmod("f", 0o600)),
+        ("that is there already", NAMED, lambda: os.setxattr("f", "system.posix_acl_access", NAMED)),
+        ("that takes one away", PLAIN, lambda: os.setxattr("f", "system.posix_acl_access", NAMED)),
+        ("with a name", NAMED, lambda: os.chmod("f", 0o644)),
+    )
+]
+NAMESPACES = [
+    row(
+        f"{what} by a stranger in a user namespace of mode {mode:o}",
+        in_a_namespace(step),
+        lambda: facts_of("mine"),
+        before=lambda mode=mode: os.chmod("mine", mode),
+        who=BOB,
+    )
+    for (what, step), mode in product(CHANGING.items(), (0o6777, 0o2767))
+] + [
+    row(
+        "an access control list by the owner in a user namespace",
+        in_a_namespace(partial(os.setxattr, "mine", "system.posix_acl_access", ACCESS)),
+        lambda: facts_of("mine"),
+        before=lambda: (os.chown("mine", ANN.uid, 4000), os.chmod("mine", 0o2775)),
+        who=ANN,
+    ),
 ]
 
 VALUES = (
@@ -231,7 +289,7 @@ SIZES = [
     row("truncating another's", partial(os.truncate, "f", 3), partial(os.truncate, "mine", 3), who=ANN),
     row("what was cut off is zeros when it comes back", partial(os.truncate, "f", 3), partial(os.truncate, "f", 12)),
 ]
-TABLE = [*MODE, *OWNERS, *SET_IDS, *CAPABILITIES, *TIMES, *SIZES]
+TABLE = [*MODE, *OWNERS, *SET_IDS, *CAPABILITIES, *LISTS, *NAMESPACES, *TIMES, *SIZES]
 
 
 @pytest.mark.parametrize(**rows_named(TABLE))
