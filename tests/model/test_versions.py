@@ -195,7 +195,7 @@ def test_a_label_costs_one_version_however_many_there_are(local, monkeypatch):
     mimei = top.tree.mimei
     for number in range(12):
         local.put(top, b"f", b"%d" % number)
-        local.backup(mimei, "label-%d" % number)
+        local.backup(mimei, f"label-{number}")
     versions = local.engine.versions
     assert versions.labelled(mimei, "label-0").number == 1
     read = []
