@@ -1,6 +1,7 @@
 """A store that a program of any format number has written opens, checks, shows what it showed, and goes on being used."""
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 from mimeifs.clock import ManualClock
 from mimeifs.engine import LocalEngine
 from mimeifs.home import Home
+from mimeifs.rebuild import rebuild
 from mimeifs.store.database import Table
 from tests.data.stores.make import everything
-from tests.model.conftest import Local, Randomness
+from tests.model.conftest import WHO, Local, Randomness
 
 KEPT = sorted((Path(__file__).parent / "data" / "stores").glob("*.tar.xz"))
 
@@ -62,6 +64,19 @@ def test_a_kept_store_goes_on_being_used(kept: tuple[Local, dict[str, dict[str, 
     assert {name: seen for name, seen in now.items() if name in expected and not name.endswith("@cur")} == {
         name: seen for name, seen in expected.items() if not name.endswith("@cur")
     }
+    assert local.findings() == []
+    local.running.close()
+
+
+def test_the_index_of_a_kept_store_can_be_made_again(kept: tuple[Local, dict[str, dict[str, list[object]]]]) -> None:
+    local, expected = kept
+    local.running.close()
+    shutil.rmtree(local.home.storage.index)
+    rebuild(local.home, local.clock, Randomness(), WHO, force=False, report=lambda _text: None)
+    local.running = LocalEngine(local.home, local.clock, Randomness())
+    versions = {name: seen for name, seen in expected.items() if not name.endswith("@cur")}
+    assert versions
+    assert {name: seen for name, seen in everything(local).items() if name in versions} == versions
     assert local.findings() == []
     local.running.close()
 
