@@ -1,18 +1,21 @@
-"""Random work with restores in between, against plain dictionaries; the keeper lags, and crashes come."""
+"""Random work with restores in between, against plain dictionaries; the keeper lags, crashes come, the index is lost once."""
 
 import copy
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mimeifs.engine import LocalEngine
 from mimeifs.errors import MimeiError
 from mimeifs.model import live as live_module
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.node import Node
 from mimeifs.model.versions import VersionInfo
-from tests.model.conftest import WHO, Local, open_local, walk
+from mimeifs.rebuild import rebuild
+from tests.model.conftest import WHO, Local, Randomness, open_local, walk
 
 NAMES = [b"a", b"b", b"c", b"d"]
 
@@ -160,6 +163,15 @@ class Work:
     def crash(self) -> None:
         self.local.crash()
 
+    def lose_the_index(self) -> None:
+        """What is in a version outlives it."""
+        self.backup()
+        local = self.local
+        local.running.close()
+        shutil.rmtree(local.home.storage.index)
+        rebuild(local.home, local.clock, Randomness(), WHO, force=False, report=lambda _text: None)
+        local.running = LocalEngine(local.home, local.clock, Randomness())
+
     def check(self) -> None:
         found = self.do(lambda: dict(walk(self.top, b"")))
         assert found == {path: b"/" if cell is None else cell.data for path, cell in self.plain.items()}
@@ -180,6 +192,10 @@ def test_random_work_with_restores(tmp_path: Path, seed: int, monkeypatch: pytes
             if step % 40 == 39:
                 work.crash()
                 assert local.findings() == []
+                if step == 79:
+                    work.lose_the_index()
+                    work.check()
+                    assert local.findings() == []
         work.check()
         assert local.findings() == []
         for version, plain in work.kept:
