@@ -43,9 +43,11 @@ from mimeifs.store.overlay import Overlay
 from mimeifs.store.packfiles import Rebuilt, pack_numbers
 from mimeifs.store.packfiles import rebuild as read_packs
 from mimeifs.store.packs import IndexRow
-from mimeifs.store.storage import StoreLock
+from mimeifs.store.storage import StoreLock, drop_ballast
 
 BATCH_ROWS = 20_000
+ROOT_INPUTS = ("mimeifs", "", b"root", "tree")
+"""What the ID of a node's root is made of, beside its author."""
 KEY_SIZE = 32
 CACHE_BYTES = 32 << 20
 Report = Callable[[str], None]
@@ -76,12 +78,13 @@ def rebuild(home: Home, clock: Clock, randomness: Randomness, who: Who, *, force
         raise NotFoundError(f"no packs in {home.storage.root}: there is nothing to make an index from")
     lock = StoreLock(home.storage)
     try:
-        old = salvage(home.storage.index) if home.storage.index.is_dir() else Salvaged({}, whole=False)
-        if old.whole and not force:
+        old = salvage(home.storage.index) if home.storage.index.exists() else Salvaged({}, whole=False)
+        if old.whole and home.storage.journal.is_dir() and not force:
             raise ConflictError(
                 "the index can be read to its end, and what is made instead lacks what changed since the newest versions: if"
                 " `mimei check` finds it wrong all the same, say --force"
             )
+        drop_ballast(home.storage)  # The next node takes the room again.
         making = replace(home, store="store.rebuilding")
         shutil.rmtree(making.storage.root, ignore_errors=True)
         outcome = _Making(making, clock, randomness, who, report).run(
@@ -144,7 +147,7 @@ class _Making:
             meta = {
                 b"author": author,
                 b"inode key": key if len(key) == KEY_SIZE else self._randomness.draw(KEY_SIZE),
-                b"root": mimei_id(author, "mimeifs", "", b"root", "tree"),
+                b"root": mimei_id(author, *ROOT_INPUTS),
                 b"pack end": found.end.encode(),
                 b"position": U64.pack(position),
             }
@@ -221,7 +224,7 @@ class _Making:
         others = {each for inside in shown.values() for each in inside}
         placed = []
         for mimei in sorted(shown, key=lambda each: (each in others, local.engine.mimeis.row(each).created_ns, each)):
-            if mimei not in reached:
+            if mimei not in reached and mimei != mimei_id(local.engine.mimeis.row(mimei).author, *ROOT_INPUTS):
                 placed.append(self._place_one(local, mimei))
                 _reached(shown, mimei, reached)
         return placed
@@ -301,10 +304,15 @@ def _reader(home: Home, database: Database) -> BlobReader:
 
 
 def _records_in(database: Database, blobs: BlobSource) -> Iterator[bytes]:
-    for digest, row in database.scan(Table.BLOBS, b""):
-        if IndexRow.decode(row).is_record:
-            with suppress(MimeiError):  # It was verified a moment ago.
-                yield blobs.get(BlobId(digest))
+    """All records, in the order in which they were made: that in which they lie in the packs."""
+    places: list[tuple[int, int, bytes]] = []
+    for digest, value in database.scan(Table.BLOBS, b""):
+        row = IndexRow.decode(value)
+        if row.is_record:
+            places.append((row.pack, row.offset, digest))
+    for _, _, digest in sorted(places):
+        with suppress(MimeiError):  # It was verified a moment ago.
+            yield blobs.get(BlobId(digest))
 
 
 def _write_rows(database: Database, rows: list[tuple[bytes, bytes]]) -> None:

@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from mimeifs.clock import CountingRandomness
 from mimeifs.engine import LocalEngine
-from mimeifs.errors import ConflictError, ForbiddenError, LockedError, NotFoundError
+from mimeifs.errors import ConflictError, ForbiddenError, IntegrityError, LockedError, NotFoundError
 from mimeifs.home import Home
 from mimeifs.ids import MimeiId
 from mimeifs.model.identity import KeyKind, encode_key_file, new_key, write_key_file
@@ -21,7 +22,7 @@ from mimeifs.store import disk
 from mimeifs.store.database import Table
 from mimeifs.store.journal import segments
 from mimeifs.store.packfiles import pack_numbers
-from mimeifs.store.packs import IndexRow, pack_name
+from mimeifs.store.packs import HEADER_SIZE, IndexRow, encode_header, pack_name
 from tests.model.conftest import WHO, Local, Randomness, open_local
 from tests.store.packing import noise
 
@@ -282,6 +283,59 @@ def test_without_packs_or_with_another_key_nothing_is_done(lost: Lost, tmp_path:
     assert seen(local) == lost.seen
     with pytest.raises(LockedError):
         lost.rebuild(force=True)
+    local.running.close()
+
+
+def test_a_label_that_was_dropped_and_set_again_stands(lost: Lost) -> None:
+    local = lost.local
+    versions = local.engine.versions
+    for number in (1, 2, 1):
+        local.run(lambda number=number: versions.set_label(lost.notes, "again", versions.by_number(lost.notes, number)))
+        local.run(lambda: versions.drop_label(lost.notes, "again"))
+    local.run(lambda: versions.set_label(lost.notes, "again", versions.by_number(lost.notes, 2)))
+    local.run(lambda: versions.drop_label(lost.notes, "release"))
+    before = versions.labels(lost.notes)
+    assert set(before) == {"first", "again"}
+    lost.lose().rebuild()
+    local = lost.open()
+    assert local.engine.versions.labels(lost.notes) == before
+    local.running.close()
+
+
+def test_an_index_that_may_not_be_read_is_not_taken_for_damaged(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost.local.running.close()
+
+    def refuse(*_args: object, **_more: object) -> None:
+        raise lmdb.Error("Too many open files")
+
+    monkeypatch.setattr(lmdb, "open", refuse)
+    with pytest.raises(IntegrityError, match=r"cannot be looked at .Too many open files"):
+        lost.rebuild()
+    monkeypatch.undo()
+    assert not list(lost.home.storage.root.glob("set-aside*"))
+
+
+def test_a_lost_journal_is_reason_enough(lost: Lost) -> None:
+    lost.local.running.close()
+    shutil.rmtree(lost.home.storage.journal)
+    lost.rebuild()
+    local = lost.open()
+    assert seen(local) == lost.seen
+    local.running.close()
+
+
+def test_the_root_of_another_store_is_not_shown_in_this_one(lost: Lost, tmp_path: Path) -> None:
+    other = open_local(tmp_path / "other")
+    foreign = other.mimei(b"foreign")
+    other.put(foreign, b"f", b"from elsewhere")
+    other.backup(foreign.tree.mimei)
+    other.running.close()
+    packs = lost.lose().home.storage.packs
+    data = (other.home.storage.packs / pack_name(1)).read_bytes()
+    (packs / pack_name(9)).write_bytes(encode_header(9) + data[HEADER_SIZE:])
+    assert set(lost.rebuild().placed) == {b"foreign", b"fork", b"notes", b"photos"}
+    local = lost.open()
+    assert below(local, b"foreign") == {b"f": b"from elsewhere"}
     local.running.close()
 
 

@@ -17,7 +17,7 @@ from mimeifs.cli import show
 from mimeifs.cli.command import Arguments, Command, Context
 from mimeifs.cli.progress import meter
 from mimeifs.cli.show import Colour, Column, Paint
-from mimeifs.errors import InvalidError, MimeiError, NotFoundError
+from mimeifs.errors import IntegrityError, InvalidError, MimeiError, NotFoundError
 from mimeifs.home import Home
 
 if TYPE_CHECKING:
@@ -115,7 +115,11 @@ def _without_blob(line: FindingLine) -> str:
 
 def _findings(home: Home, depth: "Depth") -> Iterator[FindingLine]:
     from mimeifs.cli.reading import moment
+    from mimeifs.store.database import salvage
 
+    home.check()
+    if not salvage(home.storage.index, shared=True).whole:  # What LMDB would die of is not to be met in this process.
+        raise IntegrityError("the store's index is damaged: end the node, and have `mimei rebuild` make it again")
     with meter("checking") as watched:
         with moment(home) as now:
             first, shared = list(_look(home, now, depth, watched.say)), now.shared

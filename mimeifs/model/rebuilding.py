@@ -1,8 +1,8 @@
 """MiMeis, versions, labels and references made again from nothing but their signed records, for a store without its index.
 
-Always true: a record counts only where its signature holds and its signer had the right to it; of a label's records the one
-with the highest sequence counts, and those of a reference add up. What this is not: reading packs (``store/packfiles``), or
-presents, of which no record tells (``Mimeis.check_out``).
+Always true: a record counts only where its signature holds and its signer had the right to it; of a label's records the last
+counts (sequences begin anew when one was dropped), and those of a reference add up. What this is not: reading packs
+(``store/packfiles``), or presents, of which no record tells (``Mimeis.check_out``).
 """
 
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ class Facts:
 
 
 def gather(found: Iterable[bytes]) -> Facts:
-    """What the records among ``found``, in any order, say together."""
+    """What the records ``found``, in the order in which they were made, say together."""
     facts, others = Facts(), list[Signed[records.Record]]()
     for data in found:
         try:
@@ -92,9 +92,7 @@ def _take(facts: Facts, signed: Signed[records.Record]) -> None:
     elif isinstance(record, Ref):
         facts.refs.append(Signed(record, signed.signer, signed.id, signed.data))
     else:
-        key = record.mimei + record.label.encode()
-        if key not in facts.labels or facts.labels[key].record.sequence < record.sequence:
-            facts.labels[key] = Signed(record, signed.signer, signed.id, signed.data)
+        facts.labels[record.mimei + record.label.encode()] = Signed(record, signed.signer, signed.id, signed.data)
 
 
 def put_rows(overlay: Overlay, facts: Facts) -> None:

@@ -6,9 +6,12 @@ layout is here too, so that nobody else spells one out.
 """
 
 import struct
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
+from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId, KeyId, MimeiId, RecordId
 from mimeifs.store.database import U32, U64
 
@@ -68,13 +71,31 @@ class RefRow(msgspec.Struct, frozen=True, array_like=True):
     sequence: int
 
 
+T = TypeVar("T")
+
+
+def _decoder(kind: type[T]) -> Callable[[bytes], T]:
+    """What decodes rows of that kind; raises ``IntegrityError``."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def run(data: bytes) -> T:
+        try:
+            return decode(data)
+        except msgspec.MsgspecError as error:
+            raise IntegrityError(
+                f"a row of the store's index is damaged ({error}): end the node, and have `mimei rebuild` make it again"
+            ) from error
+
+    return run
+
+
 encode = msgspec.msgpack.encode
-decode_mimei = msgspec.msgpack.Decoder(MimeiRow).decode
-decode_tree = msgspec.msgpack.Decoder(TreeRow).decode
-decode_version = msgspec.msgpack.Decoder(VersionRow).decode
-decode_label = msgspec.msgpack.Decoder(LabelRow).decode
-decode_ref = msgspec.msgpack.Decoder(RefRow).decode
-decode_withheld = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
+decode_mimei = _decoder(MimeiRow)
+decode_tree = _decoder(TreeRow)
+decode_version = _decoder(VersionRow)
+decode_label = _decoder(LabelRow)
+decode_ref = _decoder(RefRow)
+decode_withheld = _decoder(list[tuple[int, bytes]])
 
 
 def tree_key(tree: int) -> bytes:

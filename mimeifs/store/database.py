@@ -10,6 +10,7 @@ import errno
 import faulthandler
 import os
 import resource
+import signal
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ _FULL = 1 << 20
 _START = 256 << 20
 _DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.BadTxnError)
 _WHOLE = b"\nwhole"
+_DAMAGED, _OTHER = 3, 4
+"""How the process ends that looks at an index."""
 Transaction = Any
 T = TypeVar("T")
 U64 = struct.Struct(">Q")
@@ -287,8 +290,12 @@ def open_database(path: Path) -> Database:
     if version != FORMAT:
         env.close()
         raise UnknownFormatError(f"the store in {path.parent} has format {version}, this program knows {FORMAT}")
-    _add_tables(env)
-    return Database(path, env)
+    try:
+        _add_tables(env)
+        return Database(path, env)
+    except _DAMAGE as error:
+        env.close()
+        raise damage(error) from error
 
 
 class Salvaged(msgspec.Struct, frozen=True):
@@ -298,33 +305,45 @@ class Salvaged(msgspec.Struct, frozen=True):
     whole: bool
 
 
-def salvage(path: Path) -> Salvaged:
-    """Look at an index in a process of its own, which damage may end (SIGBUS, SIGSEGV); it is only read."""
+def salvage(path: Path, *, shared: bool = False) -> Salvaged:
+    """Look at an index in a process of its own, which damage may end (SIGBUS, SIGSEGV, SIGABRT); it is only read. ``shared``:
+    others may write meanwhile. Raises ``OSError`` and ``IntegrityError`` for what keeps it from being looked at."""
+    with suppress(FileNotFoundError, NotADirectoryError), open(path / "data.mdb", "rb") as file:
+        file.read(1)
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
-        code = 1
+        code = _OTHER
         try:
             os.close(reading)
-            _tell_what_is_there(path, writing)
+            _tell_what_is_there(path, writing, shared=shared)
             code = 0
+        except (*_DAMAGE, lmdb.NotFoundError, FileNotFoundError, NotADirectoryError):
+            code = _DAMAGED
+        except BaseException as error:  # noqa: BLE001  # It is the parent's to raise.
+            os.write(writing, str(error).encode(errors="replace"))
         finally:
             os._exit(code)
     os.close(writing)
     with os.fdopen(reading, "rb") as told:
         data = told.read()
-    os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code not in (0, _DAMAGED, -signal.SIGBUS, -signal.SIGSEGV, -signal.SIGABRT):
+        raise IntegrityError(f"the index in {path} cannot be looked at ({data[-200:].decode(errors='replace') or code})")
     try:
         return Salvaged(msgspec.msgpack.decode(data.removesuffix(_WHOLE), type=dict[bytes, bytes]), data.endswith(_WHOLE))
     except msgspec.MsgspecError:
         return Salvaged({}, whole=False)
 
 
-def _tell_what_is_there(path: Path, fd: int) -> None:
+def _tell_what_is_there(path: Path, fd: int, *, shared: bool) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     faulthandler.disable()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # LMDB says there what it dies of.
     size = os.stat(path / "data.mdb").st_size
-    env = lmdb.open(str(path), readonly=True, lock=False, create=False, map_size=max(size, _START), max_dbs=len(Table) + 4)
+    if not size:
+        raise FileNotFoundError(path)  # LMDB would begin a new one.
+    env = lmdb.open(str(path), readonly=True, lock=shared, create=False, map_size=max(size, _START), max_dbs=len(Table) + 4)
     with env.begin() as transaction:
         meta = env.open_db(b"meta", txn=transaction, create=False)
         os.write(fd, msgspec.msgpack.encode(dict(transaction.cursor(db=meta))))

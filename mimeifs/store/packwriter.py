@@ -273,17 +273,16 @@ class PackWriter:
             raise IntegrityError(f"{name} is missing in {self._directory}: is its disk there?") from error
         try:
             check_header(read_at(fd, HEADER_SIZE, 0), self.end.number)
+            whole = os.fstat(fd).st_size >= self.end.offset
         except IntegrityError:
-            self.end = PackEnd(self.end.number + 1, 0)  # Its blobs verify by themselves; only nothing is added to it any more.
-            self._number, self._offset, self._place = self.end.number, 0, 0
+            whole = False
+        if whole:
+            if os.fstat(fd).st_size > self.end.offset:
+                disk.cut(fd, self.end.offset)
             return
-        size = os.fstat(fd).st_size
-        if size < self.end.offset:
-            raise IntegrityError(
-                f"{name} has {size} bytes of {self.end.offset}: put a copy of it back, or have `mimei rebuild` use the rest"
-            )
-        if size > self.end.offset:
-            disk.cut(fd, self.end.offset)
+        # Its blobs verify by themselves, those that were cut off excepted; only nothing is added to it any more.
+        self.end = PackEnd(self.end.number + 1, 0)
+        self._number, self._offset, self._place = self.end.number, 0, 0
 
 
 def _shrink(data: bytes, compressor: zstandard.ZstdCompressor) -> tuple[int, bytes]:

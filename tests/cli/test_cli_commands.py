@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -425,6 +426,24 @@ def test_a_rebuild_of_damaged_packs_says_what_is_lost(run: Run, tmp_path: Path) 
         *(1, True, True),
     )
     assert run("check").code == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_lmdb_would_die_of_is_told(run: Run, tmp_path: Path, seed: int) -> None:
+    home, chance = Home(tmp_path / "home"), random.Random(seed)
+    run("init")
+    run("create", "drafts", "--view", "cur")
+    for number in range(40):
+        write(home, b"drafts", b"%d" % number * 50, b"x")
+    run("backup", "drafts")
+    with (home.storage.index / "data.mdb").open("r+b") as file:
+        for page in chance.sample(range(2, file.seek(0, os.SEEK_END) // 4096), 8):
+            file.seek(page * 4096)
+            file.write(bytes(4096))
+    assert run("check").code in (0, 8)
+    if run("check").code:
+        assert "`mimei rebuild`" in run("check").err
+        assert (run("rebuild").code, run("check").code) == (0, 0)
 
 
 def test_an_index_is_not_made_while_a_node_has_it(run: Run, home: Home) -> None:

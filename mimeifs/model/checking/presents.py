@@ -7,6 +7,7 @@ differs from its base must be noted in CHANGED, or lie above something that is.
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -51,16 +52,23 @@ class Presents:
         for key, value in self.database.scan(Table.TREES, b""):
             (number,) = U32.unpack(key)
             numbers.add(number)
-            row = state.decode_tree(value)
-            mimei = self.database.get(Table.MIMEIS, row.mimei)
-            if mimei is None or state.decode_mimei(mimei).tree != number:
+            try:
+                row = state.decode_tree(value)
+                data = self.database.get(Table.MIMEIS, row.mimei)
+                mimei = None if data is None else state.decode_mimei(data)
+            except MimeiError as error:
+                yield Finding(Fault.DAMAGED, f"tree {number}", str(error))
+                continue
+            if mimei is None or mimei.tree != number:
                 yield Finding(Fault.WRONG, f"tree {number}", "its MiMei does not know it")
-            name = state.decode_mimei(mimei).name if mimei else str(number)
+            name = mimei.name if mimei else str(number)
             yield from _Present(self, number, row, Where(f"the present of {name!r}", row.mimei)).run()
         for key, value in self.database.scan(Table.MIMEIS, b""):
-            if state.decode_mimei(value).tree not in numbers | {0}:
-                where = Where(f"MiMei {state.decode_mimei(value).name!r}", MimeiId(key))
-                yield Finding(Fault.MISSING, where, "its present has no row")
+            with suppress(MimeiError):  # Told where the signed records are looked at.
+                row_of_it = state.decode_mimei(value)
+                if row_of_it.tree not in numbers | {0}:
+                    where = Where(f"MiMei {row_of_it.name!r}", MimeiId(key))
+                    yield Finding(Fault.MISSING, where, "its present has no row")
         yield from self._orphans(numbers)
 
     def _orphans(self, trees: set[int]) -> Iterator[Finding]:

@@ -6,8 +6,6 @@ Not here: what the versions' trees hold (``trees``).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import msgspec
-
 from mimeifs.errors import MimeiError, NotFoundError
 from mimeifs.ids import ID_SIZE, BlobId, MimeiId, RecordId, show_mimei, show_record
 from mimeifs.model import records, state
@@ -68,7 +66,7 @@ class SignedRows:
             try:
                 row = self._mimeis[key] = state.decode_mimei(value)
                 signed = records.decode_as(records.Info, self.blobs.get(BlobId(row.info)))
-            except (MimeiError, msgspec.MsgspecError) as error:
+            except MimeiError as error:
                 yield _unreadable(error, where)
                 continue
             info = signed.record
@@ -98,7 +96,7 @@ class SignedRows:
             try:
                 row = state.decode_version(value)
                 signed = records.decode_as(records.Version, self.blobs.get(BlobId(record)))
-            except (MimeiError, msgspec.MsgspecError) as error:
+            except MimeiError as error:
                 yield _unreadable(error, where)
                 continue
             parents.update(row.parents)
@@ -136,7 +134,7 @@ class SignedRows:
         for key, value in self.database.scan(Table.LABELS, mimei):
             try:
                 target = state.decode_label(value).target
-            except msgspec.MsgspecError as error:
+            except MimeiError as error:
                 yield _unreadable(error, where)
                 continue
             if target not in numbers:
@@ -147,7 +145,7 @@ class SignedRows:
         for key, value in self.database.scan(Table.REFS, b""):
             try:
                 row = state.decode_ref(value)
-            except msgspec.MsgspecError as error:
+            except MimeiError as error:
                 yield _unreadable(error, "references")
                 continue
             if len(key) not in (2 * ID_SIZE, 3 * ID_SIZE) or row.count < 0 or row.sequence < 1:
