@@ -43,7 +43,7 @@ from mimeifs.store.overlay import Overlay
 from mimeifs.store.packfiles import Rebuilt, pack_numbers
 from mimeifs.store.packfiles import rebuild as read_packs
 from mimeifs.store.packs import IndexRow
-from mimeifs.store.storage import StoreLock, drop_ballast
+from mimeifs.store.storage import StoreLock, drop_ballast, set_aside
 
 BATCH_ROWS = 20_000
 ROOT_INPUTS = ("mimeifs", "", b"root", "tree")
@@ -108,8 +108,7 @@ def _first_position(home: Home, old: Salvaged, clock: Clock) -> int:
 def _take_places(home: Home, making: Home) -> Path:
     """Put the new index and journal where the old ones are, and these aside; where they are then."""
     store, made = home.storage.root, making.storage
-    aside = next(path for number in count(1) if not (path := store / f"set-aside-{number}").exists())
-    aside.mkdir(mode=0o700)
+    aside = set_aside(home.storage)
     for path in (home.storage.journal, home.storage.index):
         with suppress(FileNotFoundError):
             disk.move(path, aside / path.name)

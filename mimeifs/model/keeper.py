@@ -12,12 +12,12 @@ the next. After a sync of the journal that failed, nothing is committed any more
 """
 
 import errno
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
 
 from mimeifs.errors import IntegrityError, MimeiError
 from mimeifs.ids import MimeiId
@@ -50,6 +50,7 @@ from mimeifs.store.journal import (
     SEGMENT_SIZE,
     JournalReader,
     begun,
+    copy_segment,
     doubt,
     frame_key,
     lost,
@@ -63,9 +64,10 @@ from mimeifs.store.packs import START, IndexRow, PackEnd
 from mimeifs.store.packwriter import PackWriter
 from mimeifs.store.recent import RecentNodes
 from mimeifs.store.seal import seal
-from mimeifs.store.storage import Storage
+from mimeifs.store.storage import Storage, set_aside
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
+
 _POSITION = b"position"
 _PACK_END = b"pack end"
 BATCH_BYTES = 8 << 20
@@ -131,6 +133,7 @@ class Keeper:
         while before != self.position:
             before = self.position
             self.advance(None)
+        self._doubt_end()
         for (number,) in {U64.unpack_from(key) for key, _ in self._database.scan(Table.EXTENTS, b"")}:
             self.edited[number] = self.position
         present = segments(self._storage.journal)
@@ -139,6 +142,32 @@ class Keeper:
         insist(partial(self._bury, first * SEGMENT_SIZE + HEADER_SIZE))
         self.acknowledged(self.position)
         return first
+
+    def _doubt_end(self) -> None:
+        """Keep the segments, and say so, where frames stand behind the end of the journal: what was damaged before them keeps
+        them from being replayed, unless a power cut came before the disk had it."""
+        number = self.position // SEGMENT_SIZE
+        if number not in segments(self._storage.journal) or not begun(self._storage.journal, number):
+            return
+        with suppress(IntegrityError):
+            found = self._journal.behind(self.position)
+            if found is None:
+                return
+            try:
+                aside = set_aside(self._storage)
+                for each in segments(self._storage.journal):
+                    if each >= number:
+                        copy_segment(self._storage.journal, each, aside)
+                kept = f"the segments are kept in {aside}"
+            except OSError as error:
+                kept = f"the segments could not be kept ({error})"
+            log.error(
+                "changes that were written to the journal behind position %d (at %d) are lost: after a power cut that may be"
+                " what no fsync had returned for, otherwise the disk has damaged what lies there; %s",
+                self.position,
+                found,
+                kept,
+            )
 
     def _bury(self, position: int) -> None:
         """Drop what only a dead node needed, and go on at ``position``."""

@@ -16,6 +16,7 @@ carries the right checksum, because that covers the position. Failure: no room r
 
 import errno
 import os
+import re
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +47,7 @@ FORMAT = 1
 _MAGIC = b"mimeijnl"
 _HEADER = struct.Struct("<8sIQ")
 _FRAME = struct.Struct("<I8s")
+_LENGTH = struct.Struct("<I")
 _END = 0xFFFFFFFF
 HEADER_SIZE = 32
 FRAME_SIZE = _FRAME.size
@@ -340,6 +342,23 @@ class JournalReader:
             return None
         return payload, at + FRAME_SIZE + size
 
+    def behind(self, at: int) -> int | None:
+        """Where a frame stands behind ``at``, at which there is none: what lies between was damaged, or a power cut came before
+        the disk had it. Looked for as far as one damaged frame can reach, and at the beginnings of later segments."""
+        number, offset = divmod(at, SEGMENT_SIZE)
+        data = _read(self.fd(number), min(2 * MAX_PAYLOAD, SEGMENT_SIZE - offset), offset) if offset else b""
+        place, stop = 1, len(data.rstrip(b"\0"))
+        while (found := _CANDIDATE.search(data, place, stop)) is not None:
+            place = found.start() + 1
+            if _leads_on(data, found.start()) and self.frame(at + found.start()) is not None:
+                return at + found.start()
+        for later in segments(self._directory):
+            if later > number and begun(self._directory, later):
+                with suppress(IntegrityError):
+                    if self.frame(later * SEGMENT_SIZE + HEADER_SIZE) is not None:
+                        return later * SEGMENT_SIZE + HEADER_SIZE
+        return None
+
     def forget(self, number: int) -> None:
         """Close the descriptor of a segment that was freed."""
         fd = self._fds.pop(number, None)
@@ -350,6 +369,22 @@ class JournalReader:
         """Close every descriptor."""
         for number in list(self._fds):
             self.forget(number)
+
+
+_CANDIDATE = re.compile(rb"(?!\x00{4})..[\x00-\x40]\x00|\xff{4}", re.DOTALL)
+"""The length that a frame may begin with, or the mark of the last one."""
+
+
+def _leads_on(data: bytes, place: int) -> bool:
+    """Whether there is a length, or nothing any more, where the frame at ``place`` would end."""
+    size: int = _LENGTH.unpack_from(data, place)[0]
+    if size == _END:
+        return True
+    following = place + FRAME_SIZE + size
+    if following + _LENGTH.size > len(data):
+        return following <= len(data)
+    next_size: int = _LENGTH.unpack_from(data, following)[0]
+    return next_size <= MAX_PAYLOAD or next_size == _END
 
 
 def _number(head: bytes) -> int | None:
@@ -386,6 +421,22 @@ def doubt(directory: Path, number: int) -> None:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(fd)
+
+
+def copy_segment(directory: Path, number: int, target: Path) -> None:
+    """Copy a segment into another directory, durably; raises ``OSError``."""
+    source = os.open(segment_path(directory, number), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        copy = disk.create(segment_path(target, number))
+        try:
+            offset = 0
+            while data := _read(source, STEP, offset):
+                offset += disk.write(copy, data, offset)
+            disk.sync(copy)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(source)
 
 
 def segments(directory: Path) -> list[int]:

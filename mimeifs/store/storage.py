@@ -11,6 +11,7 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from mimeifs.errors import ExistsError, ForbiddenError, LockedError, NotADirError, NotFoundError
@@ -45,6 +46,16 @@ class Storage:
     def ballast(self) -> Path:
         """Room kept for a full disk."""
         return self.root / "ballast"
+
+
+def set_aside(storage: Storage) -> Path:
+    """A new directory in the store for what is no longer used and may be missed."""
+    for number in count(1):
+        path = storage.root / f"set-aside-{number}"
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            return path
+    raise AssertionError("numbers never end")
 
 
 class StoreLock:
