@@ -41,6 +41,8 @@ JOINED = 64 << 10
 """Up to so many bytes the pieces of a frame are put together first: hashing and writing one takes less than several."""
 CLOSE = 64 << 10
 """Syncs that are no more bytes apart are taken to go on like that."""
+DOUBTED = 3 << 20
+"""How far behind the end of the stream frames are looked for, in bytes: two of the largest that a mount makes, and more."""
 PREWRITTEN = 256 << 10
 """How far ahead of them blocks are written, in bytes."""
 FORMAT = 1
@@ -344,9 +346,9 @@ class JournalReader:
 
     def behind(self, at: int) -> int | None:
         """Where a frame stands behind ``at``, at which there is none: what lies between was damaged, or a power cut came before
-        the disk had it. Looked for as far as one damaged frame can reach, and at the beginnings of later segments."""
+        the disk had it. Looked for as far as one damaged frame of a mount reaches, and at the beginnings of later segments."""
         number, offset = divmod(at, SEGMENT_SIZE)
-        data = _read(self.fd(number), min(2 * MAX_PAYLOAD, SEGMENT_SIZE - offset), offset) if offset else b""
+        data = _read(self.fd(number), min(DOUBTED, SEGMENT_SIZE - offset), offset)
         place, stop = 1, len(data.rstrip(b"\0"))
         while (found := _CANDIDATE.search(data, place, stop)) is not None:
             place = found.start() + 1
