@@ -23,6 +23,7 @@ from mimeifs.model.past_paths import HistoryDir
 from mimeifs.model.properties import birth_in, kept_with, properties_in
 from mimeifs.model.resource import Facts, Page, Path, ResourceKind
 from mimeifs.model.views import AllDir, RootDir, Views
+from mimeifs.model.virtual import AbsentDir
 from mimeifs.store.content import EMPTY, ContentRef
 
 MAX_DEPTH = 1000
@@ -173,6 +174,9 @@ class Describing:
             except MimeiError:
                 loose.append(name)
                 return 0
+        if isinstance(child, AbsentDir):
+            loose.append(name)
+            return 0
         fixed = spot.fixed or (child.immutable and not node.immutable and node.steady(name))
         facts = facts_of(name, child, fixed=fixed, properties=properties)
         rows.append(facts)
