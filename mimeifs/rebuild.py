@@ -30,12 +30,10 @@ from mimeifs.store.blobs import BlobReader
 from mimeifs.store.database import (
     U64,
     Database,
-    Salvaged,
     Table,
     create_database,
     insist,
     open_database,
-    salvage,
 )
 from mimeifs.store.interfaces import BlobSource
 from mimeifs.store.journal import HEADER_SIZE, SEGMENT_SIZE, segments
@@ -43,6 +41,7 @@ from mimeifs.store.overlay import Overlay
 from mimeifs.store.packfiles import Rebuilt, pack_numbers
 from mimeifs.store.packfiles import rebuild as read_packs
 from mimeifs.store.packs import IndexRow
+from mimeifs.store.salvage import Salvaged, salvage
 from mimeifs.store.storage import StoreLock, drop_ballast, set_aside
 
 BATCH_ROWS = 20_000

@@ -115,7 +115,7 @@ def _without_blob(line: FindingLine) -> str:
 
 def _findings(home: Home, depth: "Depth") -> Iterator[FindingLine]:
     from mimeifs.cli.reading import moment
-    from mimeifs.store.database import salvage
+    from mimeifs.store.salvage import salvage
 
     home.check()
     if not salvage(home.storage.index, shared=True).whole:  # What LMDB would die of is not to be met in this process.

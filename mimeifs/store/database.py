@@ -7,10 +7,7 @@ a transaction needs more room, never below it. Failure: a full disk raises ``Cap
 """
 
 import errno
-import faulthandler
 import os
-import resource
-import signal
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import lmdb
-import msgspec
 
 from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
 from mimeifs.store import disk
@@ -27,11 +23,9 @@ from mimeifs.store import disk
 FORMAT = 1
 _SPARE = 128 << 20
 _FULL = 1 << 20
-_START = 256 << 20
-_DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.BadTxnError)
-_WHOLE = b"\nwhole"
-_DAMAGED, _OTHER = 3, 4
-"""How the process ends that looks at an index."""
+START_BYTES = 256 << 20
+DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.BadTxnError)
+"""What LMDB raises for pages that are not what they should be."""
 Transaction = Any
 T = TypeVar("T")
 U64 = struct.Struct(">Q")
@@ -196,7 +190,7 @@ class Database:
                 raise CapacityError("no room for the store's index: free some space on its disk") from error
             if isinstance(error, lmdb.PanicError) or type(error) is lmdb.Error:  # What the system said, or LMDB after it.
                 raise IntegrityError(f"the disk did not take the store's index ({error}): look after the disk") from error
-            if isinstance(error, _DAMAGE):
+            if isinstance(error, DAMAGE):
                 raise damage(error) from error
             raise
         except BaseException:
@@ -261,7 +255,7 @@ def _back(cursor: Any, prefix: bytes) -> Iterator[bytes]:
 def create_database(path: Path) -> None:
     """Make an empty environment with every table."""
     path.mkdir(mode=0o700)
-    env = _environment(path, _START)
+    env = _environment(path, START_BYTES)
     with env.begin(write=True) as transaction:
         for table in Table:
             env.open_db(table.name.lower().encode(), txn=transaction, create=True)
@@ -276,14 +270,14 @@ def open_database(path: Path) -> Database:
     Raises ``UnknownFormatError`` when another program's format is found, ``IntegrityError`` when it does not open at all.
     """
     try:
-        env = _environment(path, max(_START, os.stat(path / "data.mdb").st_size + _SPARE))
+        env = _environment(path, max(START_BYTES, os.stat(path / "data.mdb").st_size + _SPARE))
         _check_length(path / "data.mdb", env)
         env.reader_check()  # A reader that was killed would keep every page it saw from being used again.
         with env.begin() as transaction:
             found = transaction.get(b"format", db=env.open_db(b"meta", txn=transaction, create=False))
     except (lmdb.Error, OSError) as error:
         advice = (
-            ": `mimei rebuild` makes it again" if isinstance(error, (*_DAMAGE, lmdb.NotFoundError, FileNotFoundError)) else ""
+            ": `mimei rebuild` makes it again" if isinstance(error, (*DAMAGE, lmdb.NotFoundError, FileNotFoundError)) else ""
         )
         raise IntegrityError(f"the index in {path} does not open ({error}){advice}") from error
     version = U32.unpack(found)[0] if found is not None and len(found) == 4 else None
@@ -293,62 +287,9 @@ def open_database(path: Path) -> Database:
     try:
         _add_tables(env)
         return Database(path, env)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         env.close()
         raise damage(error) from error
-
-
-class Salvaged(msgspec.Struct, frozen=True):
-    """What could be read of an index that may be damaged: its META, and whether every row of every table can be read."""
-
-    meta: dict[bytes, bytes]
-    whole: bool
-
-
-def salvage(path: Path, *, shared: bool = False) -> Salvaged:
-    """Look at an index in a process of its own, which damage may end (SIGBUS, SIGSEGV, SIGABRT); it is only read. ``shared``:
-    others may write meanwhile. Raises ``OSError`` and ``IntegrityError`` for what keeps it from being looked at."""
-    with suppress(FileNotFoundError, NotADirectoryError), open(path / "data.mdb", "rb") as file:
-        file.read(1)
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        code = _OTHER
-        try:
-            os.close(reading)
-            _tell_what_is_there(path, writing, shared=shared)
-            code = 0
-        except (*_DAMAGE, lmdb.NotFoundError, FileNotFoundError, NotADirectoryError):
-            code = _DAMAGED
-        except BaseException as error:  # noqa: BLE001  # It is the parent's to raise.
-            os.write(writing, str(error).encode(errors="replace"))
-        finally:
-            os._exit(code)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as told:
-        data = told.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if code not in (0, _DAMAGED, -signal.SIGBUS, -signal.SIGSEGV, -signal.SIGABRT):
-        raise IntegrityError(f"the index in {path} cannot be looked at ({data[-200:].decode(errors='replace') or code})")
-    try:
-        return Salvaged(msgspec.msgpack.decode(data.removesuffix(_WHOLE), type=dict[bytes, bytes]), data.endswith(_WHOLE))
-    except msgspec.MsgspecError:
-        return Salvaged({}, whole=False)
-
-
-def _tell_what_is_there(path: Path, fd: int, *, shared: bool) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    faulthandler.disable()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # LMDB says there what it dies of.
-    size = os.stat(path / "data.mdb").st_size
-    if not size:
-        raise FileNotFoundError(path)  # LMDB would begin a new one.
-    env = lmdb.open(str(path), readonly=True, lock=shared, create=False, map_size=max(size, _START), max_dbs=len(Table) + 4)
-    with env.begin() as transaction:
-        meta = env.open_db(b"meta", txn=transaction, create=False)
-        os.write(fd, msgspec.msgpack.encode(dict(transaction.cursor(db=meta))))
-        _read_through(env, transaction)
-    os.write(fd, _WHOLE)
 
 
 def _check_length(file: Path, env: Any) -> None:
@@ -363,7 +304,7 @@ def _check_length(file: Path, env: Any) -> None:
         disk.cut(opened.fileno(), _length(env))
     try:
         with env.begin() as transaction:
-            _read_through(env, transaction)
+            read_through(env, transaction)
     except lmdb.Error as error:
         missing = f"{_length(env) - size} bytes of {_length(env)} are missing at its end"
         with env.begin(write=True), open(file, "r+b") as opened:
@@ -372,7 +313,7 @@ def _check_length(file: Path, env: Any) -> None:
         raise IntegrityError(f"the index in {file.parent} is cut off ({missing}): `mimei rebuild` makes it again") from error
 
 
-def _read_through(env: Any, transaction: Transaction) -> None:
+def read_through(env: Any, transaction: Transaction) -> None:
     """Touch every row of every table there is."""
     for name in [bytes(key) for key, _ in transaction.cursor()]:
         for _ in transaction.cursor(db=env.open_db(name, txn=transaction, create=False)):

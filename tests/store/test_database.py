@@ -10,7 +10,8 @@ import pytest
 
 from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
 from mimeifs.store import database as databases
-from mimeifs.store.database import U32, Database, MapGrown, Salvaged, Table, create_database, open_database, salvage
+from mimeifs.store.database import U32, Database, MapGrown, Table, create_database, open_database
+from mimeifs.store.salvage import Salvaged, salvage
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_scans_give_the_rows_under_a_prefix(database, prefix):
 
 
 def test_the_map_grows_before_it_is_full(path, monkeypatch):
-    monkeypatch.setattr(databases, "_START", 1 << 20)
+    monkeypatch.setattr(databases, "START_BYTES", 1 << 20)
     monkeypatch.setattr(databases, "_SPARE", 1 << 19)
     database = open_database(path)
     for index in range(60):
@@ -91,7 +92,7 @@ def test_the_map_grows_before_it_is_full(path, monkeypatch):
 
 
 def test_a_transaction_larger_than_the_map_is_undone_and_fits_in_the_end(path, monkeypatch):
-    monkeypatch.setattr(databases, "_START", 1 << 20)
+    monkeypatch.setattr(databases, "START_BYTES", 1 << 20)
     monkeypatch.setattr(databases, "_SPARE", 0)
     database = open_database(path)
     names = [U32.pack(index) for index in range(100)]
@@ -151,16 +152,16 @@ def test_a_full_disk_leaves_the_last_commit(path):
 def test_another_process_sees_what_was_committed_even_in_a_grown_map(path):
     program = (
         "import sys; from pathlib import Path; from mimeifs.store import database as d\n"
-        "d._START = 1 << 20; d._SPARE = 1 << 19; db = d.open_database(Path(sys.argv[1]))\n"
+        "d.START_BYTES = 1 << 20; d._SPARE = 1 << 19; db = d.open_database(Path(sys.argv[1]))\n"
         "for i in range(60):\n"
         "    with db.write() as t: t.put(b'%03d' % i, bytes(60000), db=db.tables[d.Table.ENTRIES])\n"
     )
-    before = databases._START, databases._SPARE
-    databases._START, databases._SPARE = 1 << 20, 1 << 19
+    before = databases.START_BYTES, databases._SPARE
+    databases.START_BYTES, databases._SPARE = 1 << 20, 1 << 19
     try:
         reader = open_database(path)
     finally:
-        databases._START, databases._SPARE = before
+        databases.START_BYTES, databases._SPARE = before
     subprocess.run([sys.executable, "-c", program, str(path)], check=True)
     assert keys(reader.scan(Table.ENTRIES, b"")) == []
     reader.renew()
