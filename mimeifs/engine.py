@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from mimeifs.clock import Clock, Randomness
-from mimeifs.errors import ExistsError, ForbiddenError, IntegrityError, MimeiError
+from mimeifs.errors import ExistsError, ForbiddenError, MimeiError
 from mimeifs.home import Home
 from mimeifs.ids import KeyId, MimeiId, show_key
 from mimeifs.model import records
@@ -35,11 +35,10 @@ from mimeifs.model.transplant import Transplant
 from mimeifs.model.versions import Later, Versions
 from mimeifs.model.views import Views
 from mimeifs.store import disk, operations
-from mimeifs.store.blobs import ResidentBlobReader
+from mimeifs.store.blobs import ResidentBlobReader, index_of
 from mimeifs.store.database import U64, Database, Table, open_database
 from mimeifs.store.interfaces import Cold
 from mimeifs.store.journal import JournalReader, JournalWriter, frame_key
-from mimeifs.store.packs import IndexRow
 from mimeifs.store.storage import StoreLock, check_owner, create_storage
 
 CACHE_BYTES = 24 << 20
@@ -60,11 +59,11 @@ class Engine:
         storage = home.storage
         self.home = home
         self.database = database
-        key = _required(database, b"inode key")
+        key = database.meta(b"inode key")
         self.journal = JournalWriter(storage.journal, first_segment, frame_key(key))
         self.reader = JournalReader(storage.journal)
-        self.blobs = ResidentBlobReader(storage.packs, self._lookup, cache_bytes=CACHE_BYTES)
-        author = KeyId(_required(database, b"author"))
+        self.blobs = ResidentBlobReader(storage.packs, index_of(database), cache_bytes=CACHE_BYTES)
+        author = KeyId(database.meta(b"author"))
         self.live = Live(database, self.journal, self.reader, self.blobs, clock, key)
         self.mimeis = Mimeis(self.live, Signer(author, device), randomness)
         self.versions = Versions(self.mimeis, local_to_ns)
@@ -74,10 +73,6 @@ class Engine:
         self.references = References(self.live, self.mimeis, self.versions)
         self.views = Views(self.live, self.mimeis, self.versions, key)
         self._taken: dict[int, Taken] = {}
-
-    def _lookup(self, digest: bytes) -> IndexRow | None:
-        row = self.database.get(Table.BLOBS, digest)
-        return None if row is None else IndexRow.decode(row)
 
     def heard(self, news: News) -> None:
         """Take in the keeper's news."""
@@ -100,13 +95,6 @@ class Engine:
         self.journal.close()
         self.reader.close()
         self.blobs.close()
-
-
-def _required(database: Database, key: bytes) -> bytes:
-    value = database.get(Table.META, key)
-    if value is None:
-        raise IntegrityError(f"the store's index lacks its {key.decode()}; `mimei rebuild` makes the index again")
-    return value
 
 
 class LocalEngine:
@@ -202,7 +190,7 @@ def _make_store(home: Home, clock: Clock, randomness: Randomness, passphrase: by
     local = LocalEngine(home, clock, randomness)
     try:
         mimeis = local.engine.mimeis
-        info = mimeis.info("root", "tree", mark=b"root")
+        info = mimeis.root_info()
         local.engine.live.append(
             operations.call(CallKind.RECORD, delegation.data) + operations.put(Table.META, b"root", info.record.mimei_id)
         )
@@ -214,6 +202,6 @@ def _make_store(home: Home, clock: Clock, randomness: Randomness, passphrase: by
 
 def check_device(database: Database, device: SigningKey) -> None:
     """Raise unless the author delegated to this device's key."""
-    author = _required(database, b"author")
+    author = database.meta(b"author")
     if database.get(Table.DELEGATIONS, author + device.key_id) is None:
         raise ForbiddenError(f"the key of this device ({show_key(device.key_id)}) holds no delegation from the author")

@@ -20,13 +20,13 @@ from mimeifs.clock import Clock, Randomness
 from mimeifs.engine import LocalEngine
 from mimeifs.errors import ConflictError, MimeiError, NotFoundError
 from mimeifs.home import Home
-from mimeifs.ids import BlobId, MimeiId, mimei_id, show_mimei
+from mimeifs.ids import BlobId, MimeiId, show_blob, show_mimei
 from mimeifs.model.entry import Kind, Link, TreeRoot, View, decode, decode_tree
+from mimeifs.model.mimeis import root_id
 from mimeifs.model.node import NAME_MAX, Who
 from mimeifs.model.rebuilding import Facts, gather, put_rows
-from mimeifs.model.views import RootDir
 from mimeifs.store import disk, prolly
-from mimeifs.store.blobs import BlobReader
+from mimeifs.store.blobs import BlobReader, index_of
 from mimeifs.store.database import (
     U64,
     Database,
@@ -45,17 +45,22 @@ from mimeifs.store.salvage import Salvaged, salvage
 from mimeifs.store.storage import StoreLock, drop_ballast, set_aside
 
 BATCH_ROWS = 20_000
-ROOT_INPUTS = ("mimeifs", "", b"root", "tree")
-"""What the ID of a node's root is made of, beside its author."""
 KEY_SIZE = 32
 CACHE_BYTES = 32 << 20
 Report = Callable[[str], None]
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """A place in a pack from which on nothing can be read up to the next frame."""
+
+    pack: int
+    offset: int
+
+
 class Outcome(msgspec.Struct, frozen=True):
-    """What a store has again. ``placed`` are the names in the root of MiMeis that nothing showed; ``damaged`` are blobs and
-    records of which the bytes do not verify, ``gaps`` places in packs, as (pack, offset), where nothing could be read, and
-    ``refused`` counts records that do not count."""
+    """What a store has again, as it is printed. ``placed`` are the names in the root of MiMeis that nothing showed; ``damaged``
+    are blobs and records whose bytes do not verify, ``refused`` counts records that do not count, ``aside`` is where the old
+    index and journal are."""
 
     packs: int
     blobs: int
@@ -63,10 +68,15 @@ class Outcome(msgspec.Struct, frozen=True):
     mimeis: int
     versions: int
     placed: tuple[bytes, ...]
-    damaged: tuple[bytes, ...]
-    gaps: tuple[tuple[int, int], ...]
+    damaged: tuple[str, ...]
+    gaps: tuple[Gap, ...]
     refused: int
     aside: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything in the packs could be read and relied upon."""
+        return not (self.damaged or self.gaps or self.refused)
 
 
 def rebuild(home: Home, clock: Clock, randomness: Randomness, who: Who, *, force: bool, report: Report) -> Outcome:
@@ -86,10 +96,20 @@ def rebuild(home: Home, clock: Clock, randomness: Randomness, who: Who, *, force
         drop_ballast(home.storage)  # The next node takes the room again.
         making = replace(home, store="store.rebuilding")
         shutil.rmtree(making.storage.root, ignore_errors=True)
-        outcome = _Making(making, clock, randomness, who, report).run(
-            home.storage.packs, old, _first_position(home, old, clock)
+        work = _Making(making, clock, randomness, who, report)
+        found, facts, placed = work.run(home.storage.packs, old, _first_position(home, old, clock))
+        return Outcome(
+            len(pack_numbers(home.storage.packs)),
+            found.blobs,
+            found.records,
+            len(facts.infos),
+            len(facts.versions),
+            tuple(placed),
+            tuple(show_blob(blob) for blob in found.damaged),
+            tuple(Gap(pack, offset) for pack, offset in found.gaps),
+            facts.refused,
+            str(_take_places(home, making)),
         )
-        return msgspec.structs.replace(outcome, aside=str(_take_places(home, making)))
     finally:
         lock.release()
 
@@ -129,8 +149,9 @@ class _Making:
         self._who = who
         self._report = report
 
-    def run(self, packs: Path, old: Salvaged, position: int) -> Outcome:
-        """Make index and journal, and close them."""
+    def run(self, packs: Path, old: Salvaged, position: int) -> tuple[Rebuilt, Facts, list[bytes]]:
+        """Make index and journal, and close them: what was found in the packs, what it says, and names that are new in the
+        root."""
         storage = self._home.storage
         storage.root.mkdir(mode=0o700)
         storage.journal.mkdir(mode=0o700)
@@ -145,24 +166,12 @@ class _Making:
             meta = {
                 b"author": author,
                 b"inode key": key if len(key) == KEY_SIZE else self._randomness.draw(KEY_SIZE),
-                b"root": mimei_id(author, *ROOT_INPUTS),
+                b"root": root_id(author),
                 b"pack end": found.end.encode(),
                 b"position": U64.pack(position),
             }
             insist(partial(_write_facts, database, facts, meta))
-        placed = self._presents()
-        return Outcome(
-            len(pack_numbers(storage.packs)),
-            found.blobs,
-            found.records,
-            len(facts.infos),
-            len(facts.versions),
-            tuple(placed),
-            found.damaged,
-            found.gaps,
-            facts.refused,
-            "",
-        )
+        return found, facts, self._presents()
 
     def _index(self, database: Database) -> Rebuilt:
         """Read all packs, and write a row for each blob and record in them."""
@@ -188,7 +197,7 @@ class _Making:
 
     # Presents
 
-    def _presents(self) -> Iterator[bytes]:
+    def _presents(self) -> list[bytes]:
         """Give every MiMei a present, and those that nothing shows a place in the root; the names there."""
         local = LocalEngine(self._home, self._clock, self._randomness)
         try:
@@ -196,7 +205,7 @@ class _Making:
                 links = self._check_out_all(local, blobs)
             placed = self._place(local, links)
             local.settle()
-            return iter(placed)
+            return placed
         finally:
             local.close()
 
@@ -210,7 +219,7 @@ class _Making:
             tree, shown[mimei] = _newest(local, blobs, mimei)
             local.run(partial(mimeis.check_out, mimei, self._who, tree, nests=bool(shown[mimei])))
         if root not in shown:  # Its record is damaged, or was never written: made again, it has the same name.
-            info = mimeis.info("root", "tree", mark=b"root")
+            info = mimeis.root_info()
             local.run(lambda: mimeis.create(info, self._who))
             shown[root] = frozenset()
         return shown
@@ -222,15 +231,13 @@ class _Making:
         others = {each for inside in shown.values() for each in inside}
         placed = []
         for mimei in sorted(shown, key=lambda each: (each in others, local.engine.mimeis.row(each).created_ns, each)):
-            if mimei not in reached and mimei != mimei_id(local.engine.mimeis.row(mimei).author, *ROOT_INPUTS):
+            if mimei not in reached and mimei != root_id(local.engine.mimeis.row(mimei).author):
                 placed.append(self._place_one(local, mimei))
                 _reached(shown, mimei, reached)
         return placed
 
     def _place_one(self, local: LocalEngine, mimei: MimeiId) -> bytes:
         name, root = _free_name(local, mimei), local.engine.views.root
-        if not isinstance(root, RootDir):
-            raise TypeError("the root of a node is a RootDir")
         local.run(lambda: root.place_link(name, Link(mimei, View.CUR), self._who))
         return name
 
@@ -294,11 +301,7 @@ def _links_in(blobs: BlobSource, tree: TreeRoot) -> frozenset[MimeiId]:
 
 
 def _reader(home: Home, database: Database) -> BlobReader:
-    def lookup(digest: bytes) -> IndexRow | None:
-        row = database.get(Table.BLOBS, digest)
-        return None if row is None else IndexRow.decode(row)
-
-    return BlobReader(home.storage.packs, lookup, cache_bytes=CACHE_BYTES)
+    return BlobReader(home.storage.packs, index_of(database), cache_bytes=CACHE_BYTES)
 
 
 def _records_in(database: Database, blobs: BlobSource) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from mimeifs.model.node import Node
 from mimeifs.model.references import Held
 from mimeifs.rebuild import Outcome, rebuild
 from mimeifs.store import disk
+from mimeifs.store import salvage as salvaging
 from mimeifs.store.database import Table
 from mimeifs.store.journal import segments
 from mimeifs.store.packfiles import pack_numbers
@@ -313,6 +314,20 @@ def test_an_index_that_may_not_be_read_is_not_taken_for_damaged(lost: Lost, monk
         lost.rebuild()
     monkeypatch.undo()
     assert not list(lost.home.storage.root.glob("set-aside*"))
+
+
+def test_no_secret_of_the_index_is_in_a_message(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = lost.local.engine.database.meta(b"inode key")
+    lost.local.running.close()
+
+    def refuse(*_args: object) -> None:
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(salvaging, "read_through", refuse)  # After META was told.
+    with pytest.raises(IntegrityError) as told:
+        lost.rebuild()
+    assert str(told.value).endswith("cannot be looked at (no memory)")
+    assert secret[:4].decode(errors="replace") not in str(told.value)
 
 
 def test_a_lost_journal_is_reason_enough(lost: Lost) -> None:

@@ -16,7 +16,6 @@ from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.mmfs import SUFFIX
 from mimeifs.model.node import check_name
 from mimeifs.model.versions import VersionInfo
-from mimeifs.model.views import RootDir
 from mimeifs.store.database import Table
 
 CUR = "cur"
@@ -35,14 +34,6 @@ class Found:
 def show(name: bytes) -> str:
     """A name as messages print it."""
     return os.fsdecode(name).encode(errors="backslashreplace").decode()
-
-
-def root_of(services: Services) -> RootDir:
-    """The node's root directory."""
-    root = services.views.root
-    if not isinstance(root, RootDir):
-        raise RuntimeError("the root's directory is of another kind")
-    return root
 
 
 def find(services: Services, name: bytes) -> Found:

@@ -39,7 +39,7 @@ def create(services: Services, request: requests.Create) -> requests.Created:
     info = services.mimeis.info(
         _hint(request.name), request.kind, app_type=request.app_type, extension=request.extension, mark=request.mark
     )
-    finding.root_of(services).new_mimei(info, 0o755, services.who)
+    services.views.root.new_mimei(info, 0o755, services.who)
     return _link(services, request.name, Link(info.record.mimei_id, _VIEWS[request.view]))
 
 
@@ -52,7 +52,7 @@ def _hint(name: bytes) -> str:
 
 def _link(services: Services, name: bytes, link: Link) -> requests.Created:
     """Show a MiMei in the root, and tell the kernel, which may know that there was nothing."""
-    root = finding.root_of(services)
+    root = services.views.root
     root.place_link(name, link, services.who)
     services.live.invalidate(root.ino, name)
     return requests.Created(name, show_mimei(link.mimei), services.mimeis.row(link.mimei).kind, lines.VIEWS[link.view])
@@ -77,7 +77,7 @@ def link_mimei(services: Services, request: requests.LinkMimei) -> requests.Crea
     """Link a MiMei that is there."""
     finding.check_free(services, request.name)
     mimei = finding.find(services, request.mimei).mimei
-    if mimei == finding.root_of(services).tree.mimei:
+    if mimei == services.views.root.tree.mimei:
         raise InvalidError("the root cannot be linked in itself")
     services.mimeis.tree(mimei)  # Raises where its present is not on this node: the link would lead nowhere.
     return _link(services, request.name, Link(mimei, _VIEWS[request.view]))

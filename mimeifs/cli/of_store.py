@@ -17,12 +17,13 @@ from mimeifs.cli import show
 from mimeifs.cli.command import Arguments, Command, Context
 from mimeifs.cli.progress import meter
 from mimeifs.cli.show import Colour, Column, Paint
-from mimeifs.errors import IntegrityError, InvalidError, MimeiError, NotFoundError
+from mimeifs.errors import InvalidError, MimeiError, NotFoundError
 from mimeifs.home import Home
 
 if TYPE_CHECKING:
     from mimeifs.cli.reading import Moment
     from mimeifs.model.checking import Depth, Finding
+    from mimeifs.rebuild import Outcome
 
 _ID = re.compile(r"[br][a-z2-7]{52}")
 
@@ -61,29 +62,6 @@ class BlobReply(msgspec.Struct, frozen=True):
     holders: tuple[HolderLine, ...]
 
 
-class GapLine(msgspec.Struct, frozen=True):
-    """A place in a pack from which on nothing can be read up to the next frame."""
-
-    pack: int
-    offset: int
-
-
-class RebuildReply(msgspec.Struct, frozen=True):
-    """An index that was made again: what it holds, what in the packs does not verify or cannot be read, and where the old one
-    is. ``placed`` are names in the root of MiMeis that nothing showed."""
-
-    packs: int
-    blobs: int
-    records: int
-    mimeis: int
-    versions: int
-    placed: tuple[bytes, ...]
-    damaged: tuple[str, ...]
-    gaps: tuple[GapLine, ...]
-    refused: int
-    aside: str
-
-
 # check
 
 
@@ -115,12 +93,13 @@ def _without_blob(line: FindingLine) -> str:
 
 def _findings(home: Home, depth: "Depth") -> Iterator[FindingLine]:
     from mimeifs.cli.reading import moment
+    from mimeifs.store.database import damage
     from mimeifs.store.salvage import salvage
 
     home.check()
-    if not salvage(home.storage.index, shared=True).whole:  # What LMDB would die of is not to be met in this process.
-        raise IntegrityError("the store's index is damaged: end the node, and have `mimei rebuild` make it again")
     with meter("checking") as watched:
+        if not salvage(home.storage.index, shared=True).whole:  # What LMDB would die of is not to be met in this process.
+            raise damage("not all of it can be read")
         with moment(home) as now:
             first, shared = list(_look(home, now, depth, watched.say)), now.shared
         if first and shared:
@@ -215,30 +194,17 @@ def _declare_rebuild(parser: argparse.ArgumentParser) -> None:
 
 def _rebuild(context: Context, arguments: Arguments) -> int:
     from mimeifs.clock import SystemClock, SystemRandomness
-    from mimeifs.ids import show_blob
     from mimeifs.model.node import Who
     from mimeifs.rebuild import rebuild
 
     who = Who(os.geteuid(), os.getegid())
     with meter("looking at the old index") as watched:
         made = rebuild(context.home, SystemClock(), SystemRandomness(), who, force=arguments.force, report=watched.say)
-    reply = RebuildReply(
-        made.packs,
-        made.blobs,
-        made.records,
-        made.mimeis,
-        made.versions,
-        made.placed,
-        tuple(show_blob(blob) for blob in made.damaged),
-        tuple(GapLine(pack, offset) for pack, offset in made.gaps),
-        made.refused,
-        made.aside,
-    )
-    context.output.one(reply, lambda paint: _rebuilt_lines(reply, paint))
-    return EXIT_FINDINGS if made.damaged or made.gaps or made.refused else EXIT_DONE
+    context.output.one(made, lambda paint: _rebuilt_lines(made, paint))
+    return EXIT_DONE if made.complete else EXIT_FINDINGS
 
 
-def _rebuilt_lines(reply: RebuildReply, paint: Paint) -> Iterator[str]:
+def _rebuilt_lines(reply: "Outcome", paint: Paint) -> Iterator[str]:
     yield (
         f"made the index again from {show.count(reply.packs, 'pack')}:"
         f" {show.count(reply.blobs, 'blob')}, {show.count(reply.records, 'record')}"

@@ -13,7 +13,7 @@ from mimeifs.api.services import Services, services_of
 from mimeifs.cli import gate
 from mimeifs.clock import SystemClock, SystemRandomness
 from mimeifs.engine import local_to_ns
-from mimeifs.errors import IntegrityError, ReadOnlyError
+from mimeifs.errors import ReadOnlyError
 from mimeifs.home import Home
 from mimeifs.ids import BlobId, KeyId
 from mimeifs.model.live import Live
@@ -21,11 +21,10 @@ from mimeifs.model.mimeis import Mimeis, Signer
 from mimeifs.model.node import Who
 from mimeifs.model.versions import Versions
 from mimeifs.model.views import Views
-from mimeifs.store.blobs import BlobReader
-from mimeifs.store.database import U64, Database, Table, open_database
+from mimeifs.store.blobs import BlobReader, index_of
+from mimeifs.store.database import U64, Database, open_database
 from mimeifs.store.interfaces import Buffer
 from mimeifs.store.journal import JournalReader
-from mimeifs.store.packs import IndexRow
 
 _CACHE_BYTES = 32 << 20
 
@@ -70,18 +69,12 @@ class Moment:
 
     def services(self) -> Services:
         """The model on it, for calls that change nothing; they never raise ``Cold``."""
-        key, author, position = (self._required(name) for name in (b"inode key", b"author", b"position"))
+        key, author, position = (self.database.meta(name) for name in (b"inode key", b"author", b"position"))
         still = Stillness(U64.unpack(position)[0])
         live = Live(self.database, still, self.journal, self.blobs, SystemClock(), key)
         mimeis = Mimeis(live, Signer(KeyId(author), self.home.device()), SystemRandomness())
         versions = Versions(mimeis, local_to_ns)
         return services_of(_Model(live, mimeis, versions, Views(live, mimeis, versions, key)), Who(0, 0))
-
-    def _required(self, name: bytes) -> bytes:
-        value = self.database.get(Table.META, name)
-        if value is None:
-            raise IntegrityError(f"the store's index lacks its {name.decode()}; `mimei rebuild` makes the index again")
-        return value
 
 
 @contextmanager
@@ -95,11 +88,7 @@ def moment(home: Home) -> Iterator[Moment]:
             database = open_database(home.storage.index)
             open_things.callback(database.close)
 
-        def lookup(digest: bytes) -> IndexRow | None:
-            row = database.get(Table.BLOBS, digest)
-            return None if row is None else IndexRow.decode(row)
-
-        blobs = PatientReader(home.storage.packs, lookup, cache_bytes=_CACHE_BYTES)
+        blobs = PatientReader(home.storage.packs, index_of(database), cache_bytes=_CACHE_BYTES)
         open_things.callback(blobs.close)
         journal = JournalReader(home.storage.journal)
         open_things.callback(journal.close)

@@ -93,9 +93,7 @@ class Keeper:
         self._storage = storage
         self._database = database
         self._device = device
-        secret = database.get(Table.META, b"inode key")
-        if secret is None:
-            raise IntegrityError("the store's index lacks its inode key; `mimei rebuild` makes the index again")
+        secret = database.meta(b"inode key")
         self._journal = JournalReader(storage.journal, frame_key(secret), freeing=True)
         stored = database.get(Table.META, _POSITION)
         self.position = U64.unpack(stored)[0] if stored else START_POSITION
@@ -149,25 +147,28 @@ class Keeper:
         number = self.position // SEGMENT_SIZE
         if number not in segments(self._storage.journal) or not begun(self._storage.journal, number):
             return
-        with suppress(IntegrityError):
+        try:
             found = self._journal.behind(self.position)
-            if found is None:
-                return
-            try:
-                aside = set_aside(self._storage)
-                for each in segments(self._storage.journal):
-                    if each >= number:
-                        copy_segment(self._storage.journal, each, aside)
-                kept = f"the segments are kept in {aside}"
-            except OSError as error:
-                kept = f"the segments could not be kept ({error})"
-            log.error(
-                "changes that were written to the journal behind position %d (at %d) are lost: after a power cut that may be"
-                " what no fsync had returned for, otherwise the disk has damaged what lies there; %s",
-                self.position,
-                found,
-                kept,
-            )
+        except IntegrityError as error:
+            log.error("whether anything is lost behind position %d of the journal cannot be seen: %s", self.position, error)
+            return
+        if found is None:
+            return
+        try:
+            aside = set_aside(self._storage)
+            for each in segments(self._storage.journal):
+                if each >= number:
+                    copy_segment(self._storage.journal, each, aside)
+            kept = f"the segments are kept in {aside}"
+        except (MimeiError, OSError) as error:
+            kept = f"the segments could not be kept ({error})"
+        log.error(
+            "changes that were written to the journal behind position %d (at %d) are lost: after a power cut that may be"
+            " what no fsync had returned for, otherwise the disk has damaged what lies there; %s",
+            self.position,
+            found,
+            kept,
+        )
 
     def _bury(self, position: int) -> None:
         """Drop what only a dead node needed, and go on at ``position``."""

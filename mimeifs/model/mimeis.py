@@ -12,7 +12,7 @@ import msgspec
 
 from mimeifs.clock import Randomness
 from mimeifs.errors import ExistsError, InvalidError, NotFoundError
-from mimeifs.ids import KeyId, MimeiId, RecordId, show_mimei
+from mimeifs.ids import KeyId, MimeiId, RecordId, mimei_id, show_mimei
 from mimeifs.model import records, state
 from mimeifs.model.entry import Entry, Kind, TreeRoot, decode, encode
 from mimeifs.model.identity import SigningKey
@@ -25,6 +25,8 @@ from mimeifs.store import operations, prolly
 from mimeifs.store.database import U32, U64, Table
 from mimeifs.store.overlay import DirRow
 
+APP_TYPE = "mimeifs"
+ROOT_MARK = b"root"
 KINDS: tuple[Literal["tree", "file"], ...] = ("tree", "file")
 MoreOps = Callable[[LiveTree], Iterable[bytes]]
 MakeRoot = Callable[[LiveTree, int, Entry], LiveDir]
@@ -32,6 +34,11 @@ MakeRoot = Callable[[LiveTree, int, Entry], LiveDir]
 
 def _no_more(_tree: LiveTree) -> Iterable[bytes]:
     return ()
+
+
+def root_id(author: KeyId) -> MimeiId:
+    """The ID of the root of every node of an author."""
+    return mimei_id(author, APP_TYPE, "", ROOT_MARK, "tree")
 
 
 def _nests_key(tree: int) -> bytes:
@@ -144,7 +151,7 @@ class Mimeis:
         name: str,
         kind: Literal["tree", "file"],
         *,
-        app_type: str = "mimeifs",
+        app_type: str = APP_TYPE,
         extension: str = "",
         mark: bytes | None = None,
         origin: tuple[MimeiId, RecordId] | None = None,
@@ -159,6 +166,10 @@ class Mimeis:
         if self.live.small_row(Table.MIMEIS, record.mimei_id) is not None:
             raise ExistsError(f"this MiMei exists already: {show_mimei(record.mimei_id)}; choose another mark")
         return records.sign(record, self.signer.device)
+
+    def root_info(self) -> records.Signed[records.Info]:
+        """A signed Info for the node's root, whose ID follows from its author."""
+        return self.info("root", "tree", mark=ROOT_MARK)
 
     def create(
         self, info: records.Signed[records.Info], who: Who, tree: TreeRoot | None = None, more: MoreOps = _no_more

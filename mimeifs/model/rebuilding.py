@@ -5,7 +5,7 @@ counts (sequences begin anew when one was dropped), and those of a reference add
 (``store/packfiles``), or presents, of which no record tells (``Mimeis.check_out``).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mimeifs.errors import ForbiddenError, MimeiError
@@ -13,7 +13,7 @@ from mimeifs.ids import KeyId, MimeiId, RecordId, show_key
 from mimeifs.model import records, state
 from mimeifs.model.delegation import Right, check_authority
 from mimeifs.model.recording import mimei_row, put_version
-from mimeifs.model.records import Delegation, Info, Label, Ref, Signed, Version
+from mimeifs.model.records import Delegation, Info, Label, R, Ref, Signed, Version
 from mimeifs.store.database import Table
 from mimeifs.store.overlay import Overlay
 
@@ -40,59 +40,52 @@ class Facts:
             " belongs to this store"
         )
 
+    def may(self, signed: Signed[records.Record], author: KeyId, right: Right, time_ns: int) -> bool:
+        """Whether a record's signer had that right over the author's MiMeis; counts those that had not."""
+        try:
+            check_authority(signed.signer, author, self.delegations, right, time_ns)
+        except MimeiError:
+            self.refused += 1
+            return False
+        return True
+
+    def may_of(self, signed: Signed[records.Record], mimei: MimeiId, right: Right, time_ns: int) -> bool:
+        """The same for a MiMei, of which the Infos are known; also not where there is none."""
+        info = self.infos.get(mimei)
+        if info is None:
+            self.refused += 1
+        return info is not None and self.may(signed, info.record.author, right, time_ns)
+
 
 def gather(found: Iterable[bytes]) -> Facts:
     """What the records ``found``, in the order in which they were made, say together."""
-    facts, others = Facts(), list[Signed[records.Record]]()
+    facts, signed = Facts(), list[Signed[records.Record]]()
     for data in found:
         try:
-            signed = records.decode(data)
+            signed.append(records.decode(data))
         except MimeiError:
             facts.refused += 1
-            continue
-        match signed.record:
-            case Delegation() as record:
-                facts.delegations.append(Signed(record, signed.signer, signed.id, signed.data))
-            case Info() as record:
-                known = facts.infos.get(record.mimei_id)
-                if known is None or record.created_ns < known.record.created_ns:
-                    facts.infos[record.mimei_id] = Signed(record, signed.signer, signed.id, signed.data)
-            case _:
-                others.append(signed)
-    for mimei, info in list(facts.infos.items()):
-        if not _may(facts, info, info.record.author, Right.CREATE, info.record.created_ns):
-            del facts.infos[mimei]
-    for signed in others:
-        _take(facts, signed)
+    facts.delegations = list(_of(Delegation, signed))
+    for info in _of(Info, signed):
+        if facts.may(info, info.record.author, Right.CREATE, info.record.created_ns):
+            known = facts.infos.setdefault(info.record.mimei_id, info)
+            if info.record.created_ns < known.record.created_ns:
+                facts.infos[info.record.mimei_id] = info
+    for version in _of(Version, signed):
+        if facts.may_of(version, version.record.mimei, Right.VERSIONS, version.record.time_ns):
+            facts.versions.append(version)
+    for label in _of(Label, signed):
+        if facts.may_of(label, label.record.mimei, Right.LABELS, label.record.time_ns):
+            facts.labels[label.record.mimei + label.record.label.encode()] = label
+    for ref in _of(Ref, signed):
+        if facts.may_of(ref, ref.record.holder, Right.LABELS, ref.record.time_ns):
+            facts.refs.append(ref)
     facts.versions.sort(key=lambda each: (each.record.mimei, each.record.number, each.id))
     return facts
 
 
-def _may(facts: Facts, signed: Signed[records.Record], author: KeyId, right: Right, time_ns: int) -> bool:
-    try:
-        check_authority(signed.signer, author, facts.delegations, right, time_ns)
-    except MimeiError:
-        facts.refused += 1
-        return False
-    return True
-
-
-def _take(facts: Facts, signed: Signed[records.Record]) -> None:
-    record = signed.record
-    if isinstance(record, Delegation | Info):
-        return
-    info = facts.infos.get(record.holder if isinstance(record, Ref) else record.mimei)
-    right = Right.VERSIONS if isinstance(record, Version) else Right.LABELS
-    if info is None:
-        facts.refused += 1
-    elif not _may(facts, signed, info.record.author, right, record.time_ns):
-        return
-    elif isinstance(record, Version):
-        facts.versions.append(Signed(record, signed.signer, signed.id, signed.data))
-    elif isinstance(record, Ref):
-        facts.refs.append(Signed(record, signed.signer, signed.id, signed.data))
-    else:
-        facts.labels[record.mimei + record.label.encode()] = Signed(record, signed.signer, signed.id, signed.data)
+def _of(kind: type[R], signed: Iterable[Signed[records.Record]]) -> Iterator[Signed[R]]:
+    return (found for each in signed if (found := records.narrowed(kind, each)) is not None)
 
 
 def put_rows(overlay: Overlay, facts: Facts) -> None:
@@ -106,10 +99,9 @@ def put_rows(overlay: Overlay, facts: Facts) -> None:
         known.add(version.id)
         put_version(overlay, version)
     for key, label in facts.labels.items():
-        target = label.record.target
-        if target in known:
-            row_of_it = state.LabelRow(RecordId(target or b""), label.record.sequence, label.record.time_ns)
-            overlay.put(Table.LABELS, key, state.encode(row_of_it))
+        said = label.record
+        if said.target is not None and said.target in known:
+            overlay.put(Table.LABELS, key, state.encode(state.LabelRow(said.target, said.sequence, said.time_ns)))
     for key, counted in _counts(facts.refs).items():
         overlay.put(Table.REFS, key, state.encode(counted))
 

@@ -364,9 +364,16 @@ def decode_known(data: bytes) -> Signed[Record]:
 def decode_as(kind: type[R], data: bytes) -> Signed[R]:
     """As :func:`decode`, where only one kind of record may stand; ``IntegrityError`` for any other."""
     signed = decode(data)
-    if not isinstance(signed.record, kind):
+    found = narrowed(kind, signed)
+    if found is None:
         raise IntegrityError(f"a {kind.__name__} was expected, not a {type(signed.record).__name__}")
-    return Signed(signed.record, signed.signer, signed.id, signed.data)
+    return found
+
+
+def narrowed(kind: type[R], signed: Signed[Record]) -> Signed[R] | None:
+    """The same, known to be of that kind; None where it is of another."""
+    record = signed.record
+    return Signed(record, signed.signer, signed.id, signed.data) if isinstance(record, kind) else None
 
 
 def next_time(now_ns: int, parent_times: Iterable[int]) -> int:

@@ -11,9 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId, KeyId, MimeiId, RecordId
-from mimeifs.store.database import U32, U64
+from mimeifs.store.database import U32, U64, damage
 
 _TREE_DIR = struct.Struct(">IQ")
 LINKS_DIR = (1 << 64) - 1
@@ -82,9 +81,7 @@ def _decoder(kind: type[T]) -> Callable[[bytes], T]:
         try:
             return decode(data)
         except msgspec.MsgspecError as error:
-            raise IntegrityError(
-                f"a row of the store's index is damaged ({error}): end the node, and have `mimei rebuild` make it again"
-            ) from error
+            raise damage(error) from error
 
     return run
 

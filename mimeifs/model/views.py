@@ -37,7 +37,6 @@ from mimeifs.model.past_paths import HistoryDir
 from mimeifs.model.records import Info, Signed
 from mimeifs.model.versions import Later, VersionInfo, Versions
 from mimeifs.model.virtual import AbsentDir, PlaceLink, UpLink, VirtualDir
-from mimeifs.store.database import Table
 
 LISTED_NUMBERS = 32
 INSIDE = b".mimei"
@@ -71,12 +70,12 @@ class Views:
         live.resolve_link = self.resolve
 
     @property
-    def root(self) -> LiveDir:
+    def root(self) -> "RootDir":
         """The node's root directory."""
-        root = self.live.database.get(Table.META, b"root")
-        if root is None:
-            raise IntegrityError("the store's index lacks its root; `mimei rebuild` makes the index again")
-        return self.mimeis.tree(MimeiId(root)).root
+        root = self.mimeis.tree(MimeiId(self.live.database.meta(b"root"))).root
+        if not isinstance(root, RootDir):
+            raise RuntimeError("the root's directory is of another kind")
+        return root
 
     def _make_root(self, tree: LiveTree, ino: int, entry: Entry) -> LiveDir:
         kind = RootDir if ino == 1 else PresentDir
@@ -91,20 +90,21 @@ class Views:
             return self.virtual(MimeiDir(self, link.mimei, inode.ino, inode))
         if link.view is View.VERSION:
             return self.shown_version(self.versions.find(link.mimei, link.version), inode.ino, b"")
+        otherwise = PlaceLink(inode.ino, self, inode, len(self.parts_to(inode)) - 1)
         try:
-            self.mimeis.tree(link.mimei)
+            return self.present(link.mimei, inode, otherwise)
         except NotFoundError as error:
             return self.virtual(AbsentDir(self, inode.ino, inode, str(error)))
-        return self.present(link.mimei, inode, PlaceLink(inode.ino, self, inode, len(self.parts_to(inode)) - 1))
 
     def present(self, mimei: MimeiId, link: Inode, otherwise: PlaceLink) -> Node:
-        """The root of a present, if ``link`` is where it is shown; ``otherwise`` leads to where it is."""
+        """The root of a present, if ``link`` is where it is shown; ``otherwise`` leads to where it is. Raises ``NotFoundError``
+        where the present is not on this node."""
         first = self._shown.get(mimei)
         if first is not None and first is not link and first.nlink and isinstance(first.special, Link):
             otherwise.first = first
             return self.virtual(otherwise)
-        self._shown[mimei] = link
         root = self.mimeis.tree(mimei).root
+        self._shown[mimei] = link
         if isinstance(root, PresentDir):
             root.link_inode = link
         return root

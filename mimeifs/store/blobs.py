@@ -19,6 +19,7 @@ from blake3 import blake3
 from mimeifs.errors import IntegrityError, MimeiError, NotFoundError
 from mimeifs.ids import BlobId, show_blob
 from mimeifs.store import slices
+from mimeifs.store.database import Database, Table
 from mimeifs.store.interfaces import Buffer, Cold, Part
 from mimeifs.store.pace import Pace
 from mimeifs.store.packfiles import Lookup, PackFiles, read_at, unreadable
@@ -40,6 +41,16 @@ POPULAR = 8
 """So many times slices of a blob are read before all of it is: about what that costs."""
 ENTRY_OVERHEAD = 160
 """What an entry of a cache costs beside its bytes."""
+
+
+def index_of(database: Database) -> Lookup:
+    """The blob index of a database, as a reader asks it."""
+
+    def lookup(digest: bytes) -> IndexRow | None:
+        row = database.get(Table.BLOBS, digest)
+        return None if row is None else IndexRow.decode(row)
+
+    return lookup
 
 
 class BlobReader:

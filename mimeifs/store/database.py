@@ -87,8 +87,8 @@ class MapGrown(Exception):
     """The map was too small for the transaction, which is undone; it has been doubled. Do the same again."""
 
 
-def damage(error: lmdb.Error) -> IntegrityError:
-    """What to raise for damage that LMDB has met."""
+def damage(error: object) -> IntegrityError:
+    """What to raise for an index that is not as it should be, and in what."""
     return IntegrityError(f"the store's index is damaged ({error}): end the node, and have `mimei rebuild` make it again")
 
 
@@ -117,6 +117,13 @@ class Database:
             value: bytes | None = self._read.get(key, db=self.tables[table])
         except lmdb.Error as error:
             raise self._damaged(error) from error
+        return value
+
+    def meta(self, key: bytes) -> bytes:
+        """A row of META that every store has; raises ``IntegrityError``."""
+        value = self.get(Table.META, key)
+        if value is None:
+            raise damage(f"it lacks its {key.decode()}")
         return value
 
     def _damaged(self, error: lmdb.Error) -> IntegrityError:

@@ -18,7 +18,8 @@ import msgspec
 from mimeifs.errors import IntegrityError
 from mimeifs.store.database import DAMAGE, START_BYTES, Table, read_through
 
-_WHOLE = b"\nwhole"
+_WHOLE, _FAILED = b"\nwhole", b"\nfailed: "
+"""What stands behind the rows: META holds the store's secret, which is to be in no message."""
 _DAMAGED, _OTHER = 3, 4
 """How the process ends that looks."""
 
@@ -46,7 +47,7 @@ def salvage(path: Path, *, shared: bool = False) -> Salvaged:
         except (*DAMAGE, lmdb.NotFoundError, FileNotFoundError, NotADirectoryError):
             code = _DAMAGED
         except BaseException as error:  # noqa: BLE001  # It is the parent's to raise.
-            os.write(writing, str(error).encode(errors="replace"))
+            os.write(writing, _FAILED + str(error).encode(errors="replace"))
         finally:
             os._exit(code)
     os.close(writing)
@@ -54,7 +55,8 @@ def salvage(path: Path, *, shared: bool = False) -> Salvaged:
         data = told.read()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code not in (0, _DAMAGED, -signal.SIGBUS, -signal.SIGSEGV, -signal.SIGABRT):
-        raise IntegrityError(f"the index in {path} cannot be looked at ({data[-200:].decode(errors='replace') or code})")
+        reason = data.rpartition(_FAILED)[2].decode(errors="replace") if _FAILED in data else f"ended with {code}"
+        raise IntegrityError(f"the index in {path} cannot be looked at ({reason})")
     try:
         return Salvaged(msgspec.msgpack.decode(data.removesuffix(_WHOLE), type=dict[bytes, bytes]), data.endswith(_WHOLE))
     except msgspec.MsgspecError:

@@ -18,7 +18,7 @@ from mimeifs.errors import NotFoundError
 from mimeifs.home import Home
 from mimeifs.model.checking import check
 from mimeifs.model.node import Node, Who
-from mimeifs.store.blobs import BlobReader
+from mimeifs.store.blobs import BlobReader, index_of
 
 R = TypeVar("R", bound=msgspec.Struct)
 WHO = Who(1000, 1000)
@@ -68,7 +68,7 @@ def store(home: Home) -> Iterator[Store]:
     local = LocalEngine(home, ManualClock(), CountingRandomness(1000))
     yield Store(local, services_of(local.engine, WHO))
     local.settle()
-    blobs = BlobReader(home.storage.packs, local.engine._lookup, cache_bytes=1 << 20)
+    blobs = BlobReader(home.storage.packs, index_of(local.database), cache_bytes=1 << 20)
     findings = list(check(local.database, blobs, home.storage))
     blobs.close()
     local.close()

@@ -65,9 +65,9 @@ class Presents:
             yield from _Present(self, number, row, Where(f"the present of {name!r}", row.mimei)).run()
         for key, value in self.database.scan(Table.MIMEIS, b""):
             with suppress(MimeiError):  # Told where the signed records are looked at.
-                row_of_it = state.decode_mimei(value)
-                if row_of_it.tree not in numbers | {0}:
-                    where = Where(f"MiMei {row_of_it.name!r}", MimeiId(key))
+                known = state.decode_mimei(value)
+                if known.tree not in numbers | {0}:
+                    where = Where(f"MiMei {known.name!r}", MimeiId(key))
                     yield Finding(Fault.MISSING, where, "its present has no row")
         yield from self._orphans(numbers)
 
