@@ -18,9 +18,7 @@ from mimeifs.model.live_file import LiveFile
 from mimeifs.model.node import Node, Who
 from mimeifs.model.past import PastDir
 from mimeifs.model.versions import VersionInfo
-from mimeifs.store.blobs import BlobReader
-from mimeifs.store.database import Table
-from mimeifs.store.packs import IndexRow
+from mimeifs.store.blobs import BlobReader, index_of
 
 WHO = Who(1000, 1000)
 T = TypeVar("T")
@@ -107,12 +105,7 @@ class Local:
         self.running.settle()
         database = self.running.database
         database.renew()
-
-        def lookup(digest: bytes) -> IndexRow | None:
-            row = database.get(Table.BLOBS, digest)
-            return None if row is None else IndexRow.decode(row)
-
-        blobs = BlobReader(self.home.storage.packs, lookup, cache_bytes=1 << 20)
+        blobs = BlobReader(self.home.storage.packs, index_of(database), cache_bytes=1 << 20)
         try:
             return list(check(database, blobs, self.home.storage))
         finally:

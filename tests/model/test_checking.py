@@ -14,7 +14,7 @@ from mimeifs.model import state
 from mimeifs.model.checking import Depth, Fault, Progress, check, holders
 from mimeifs.model.entry import Entry, Kind, decode, decode_linked, decode_tree, encode
 from mimeifs.store import content, prolly
-from mimeifs.store.blobs import BlobReader
+from mimeifs.store.blobs import BlobReader, index_of
 from mimeifs.store.content import EMPTY
 from mimeifs.store.database import U64, Table
 from mimeifs.store.overlay import FileRow, decode_dir
@@ -236,13 +236,7 @@ def corrupt(local: Local, blob: bytes) -> None:
 
 
 def reader(local: Local) -> BlobReader:
-    database = local.running.database
-
-    def lookup(digest: bytes) -> IndexRow | None:
-        row = database.get(Table.BLOBS, digest)
-        return None if row is None else IndexRow.decode(row)
-
-    return BlobReader(local.home.storage.packs, lookup, cache_bytes=0)
+    return BlobReader(local.home.storage.packs, index_of(local.running.database), cache_bytes=0)
 
 
 def test_every_damaged_blob_is_found_and_its_holders_named(broken: Local) -> None:
