@@ -1,8 +1,8 @@
 """The store's directory: what lies in it, how it is made, and the lock that keeps it to one owner.
 
 ``index/`` is the LMDB environment, ``packs/`` the blobs and records, ``journal/`` the segments, ``lock`` the lock and
-``ballast`` room that is given up when the disk is full, so that deleting and committing still work; ``set-aside-N`` hold what is
-no longer used and may be missed, for people to look through and remove. The lock is an flock, held by a process and those it
+``ballast`` room that is given up when the disk is full, so that deleting and committing still work; ``set-aside-N`` is what
+was in use and may be missed, for people to look through and remove. The lock is an flock, held by a process and those it
 forks, and gone with the last of them: a stale lock cannot be.
 """
 
