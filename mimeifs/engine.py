@@ -61,7 +61,7 @@ class Engine:
         self.database = database
         key = database.meta(b"inode key")
         self.journal = JournalWriter(storage.journal, first_segment, frame_key(key))
-        self.reader = JournalReader(storage.journal)
+        self.reader = JournalReader(storage.journal, frame_key(key), trusted=first_segment)
         self.blobs = ResidentBlobReader(storage.packs, index_of(database), cache_bytes=CACHE_BYTES)
         author = KeyId(database.meta(b"author"))
         self.live = Live(database, self.journal, self.reader, self.blobs, clock, key)
@@ -80,6 +80,7 @@ class Engine:
             self._taken[taken.at] = taken
         if news.taken:
             self.blobs.refresh()
+        self.reader.distrust(news.damaged)
         self.live.announced(news.position, moved=news.moved)
         for cut in news.folded:
             # Where the journal takes nothing the rows stay until a node starts; they are superfluous, not wrong.

@@ -185,7 +185,7 @@ class _Work:
         self._settled = self._keeper.position
         if self._keeper.edited:
             news = self._keeper.seal_idle(before, SEAL_BYTES)
-            if news.moved:
+            if news.moved or news.damaged:
                 self._tell(news)
         self._quiet = time.monotonic()
         self._recovered()

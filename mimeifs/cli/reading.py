@@ -24,7 +24,7 @@ from mimeifs.model.views import Views
 from mimeifs.store.blobs import BlobReader, index_of
 from mimeifs.store.database import U64, Database, open_database
 from mimeifs.store.interfaces import Buffer
-from mimeifs.store.journal import JournalReader
+from mimeifs.store.journal import JournalReader, frame_key
 
 _CACHE_BYTES = 32 << 20
 
@@ -90,6 +90,6 @@ def moment(home: Home) -> Iterator[Moment]:
 
         blobs = PatientReader(home.storage.packs, index_of(database), cache_bytes=_CACHE_BYTES)
         open_things.callback(blobs.close)
-        journal = JournalReader(home.storage.journal)
+        journal = JournalReader(home.storage.journal, frame_key(database.meta(b"inode key")))
         open_things.callback(journal.close)
         yield Moment(home, database, blobs, journal, not isinstance(way, gate.LocalGate))

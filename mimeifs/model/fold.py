@@ -210,12 +210,25 @@ class Fold:
         row = self.overlay.file(entry.live)
         if row is None:
             raise RuntimeError(f"live entry without a file row: {entry.live}")
-        content = self.seal(row, self.overlay.extents(entry.live))
+        try:
+            content = self.seal(row, self.overlay.extents(entry.live))
+        except IntegrityError as error:
+            raise IntegrityError(f"{self._called(table, key)}: {error}") from error
         self.overlay.rebase(entry.live, row, content, self.at)
         self.overlay.put(Table.DOOMED, U64.pack(self.at) + U64.pack(entry.live), bytes([table]) + key)
         return msgspec.structs.replace(
             entry, live=0, content=content, size=content.size, mtime_ns=row.mtime_ns, ctime_ns=row.ctime_ns
         )
+
+    def _called(self, table: Table, key: bytes) -> str:
+        """What a person calls the file with that row."""
+        if table is Table.LINKS:
+            return "a file with several names"
+        directory, path = U64.unpack_from(key)[0], key[U64.size :]
+        while (above := self.overlay.get(Table.PARENTS, U64.pack(directory))) is not None:
+            directory, name = state.split_parent(above)
+            path = name + b"/" + path
+        return f"'{path.decode(errors='backslashreplace')}'"
 
     def _fold_links(self, row: state.TreeRow, changed: set[bytes]) -> state.TreeRow:
         changes: list[tuple[bytes, bytes | None]] = []

@@ -13,9 +13,9 @@ the next. After a sync of the journal that failed, nothing is committed any more
 
 import errno
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -94,7 +94,7 @@ class Keeper:
         self._database = database
         self._device = device
         secret = database.meta(b"inode key")
-        self._journal = JournalReader(storage.journal, frame_key(secret), freeing=True)
+        self._journal = JournalReader(storage.journal, frame_key(secret))
         stored = database.get(Table.META, _POSITION)
         self.position = U64.unpack(stored)[0] if stored else START_POSITION
         end = database.get(Table.META, _PACK_END)
@@ -186,7 +186,7 @@ class Keeper:
         """
         start = self.position
         batch = insist(partial(self._advance, start, upto))
-        return News(self.position, self._moved(batch.moved), tuple(batch.taken), tuple(batch.folded))
+        return self._news(batch.moved, batch.taken, batch.folded)
 
     def _advance(self, start: int, upto: int | None) -> _Batch:
         batch = _Batch()
@@ -429,7 +429,7 @@ class Keeper:
         moved = bool(idle) and insist(partial(self._seal_some, idle, budget))
         # The node may have heard of this position before the seal: only a later one says that it knows.
         self._collect(self.position + 1)
-        return News(self.position, self._moved(moved))
+        return self._news(moved)
 
     @property
     def knows_gaps(self) -> bool:
@@ -449,10 +449,10 @@ class Keeper:
             rest = fill(overlay, self._maps, gap)
         return [] if rest is None else [rest]
 
-    def _moved(self, moved: bool) -> bool:
-        """Whether the news must say so. The first always does: a keeper that died may have moved bases and not said it."""
+    def _news(self, moved: bool, taken: Sequence[Taken] = (), folded: Sequence[int] = ()) -> News:
+        """What to say. The first always says that bases moved: a keeper that died may have moved some and not said it."""
         first, self._first = self._first, False
-        return moved or first
+        return News(self.position, moved or first, tuple(taken), tuple(folded), tuple(sorted(self._journal.damaged)))
 
     def _seal_some(self, numbers: list[int], budget: int) -> bool:
         done: list[int] = []
@@ -462,9 +462,11 @@ class Keeper:
                 done.append(number)
                 row = overlay.file(number)
                 if row is not None:
-                    with suppress(IntegrityError):  # A damaged file stays as it is, and holds up no other.
+                    try:
                         overlay.rebase(number, row, self._seal(row, overlay.extents(number)), row.folded)
                         moved = True
+                    except IntegrityError as error:  # A damaged file stays as it is, and holds up no other.
+                        log.error("a file of a present cannot be kept as it is: %s; `mimei check` says which", error)
                     budget -= row.size
                 if budget <= 0:
                     break

@@ -83,12 +83,14 @@ def outcome_key(mimei: MimeiId) -> bytes:
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):
-    """What the keeper has done. Everything before ``position`` is in LMDB; ``moved`` when a base changed."""
+    """What the keeper has done. Everything before ``position`` is in LMDB; ``moved`` when a base changed; ``damaged`` are the
+    segments of the journal in which it has found damage."""
 
     position: int
     moved: bool = False
     taken: tuple[Taken, ...] = ()
     folded: tuple[int, ...] = ()
+    damaged: tuple[int, ...] = ()
 
 
 decode_taken = msgspec.msgpack.Decoder(Taken).decode

@@ -9,7 +9,8 @@ the reader on. Behind the last frame are zeros, or what was there in an earlier 
 
 States of a segment: being appended to (the newest), ended, freed (by the keeper, when everything in it is
 replayed and no extent points into it). Invariants: what lies before a position never changes; a torn or stale frame never
-carries the right checksum, because that covers the position. Failure: no room raises ``CapacityError``, a disk that fails
+carries the right checksum, because that covers the position; data that a process did not write itself is only read with
+the frame it came in, whose checksum holds. Failure: no room raises ``CapacityError``, a disk that fails
 ``IntegrityError``, and the stream is as before; a frame cut off by a crash is not part of the stream. Format page:
 ``docs/format/journal.md``.
 """
@@ -18,6 +19,9 @@ import errno
 import os
 import re
 import struct
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +47,10 @@ CLOSE = 64 << 10
 """Syncs that are no more bytes apart are taken to go on like that."""
 DOUBTED = 3 << 20
 """How far behind the end of the stream frames are looked for, in bytes: two of the largest that a mount makes, and more."""
+STRIDE = 4 << 10
+"""At least so many bytes lie between two frames whose places a reader remembers."""
+HELD = 4 << 20
+"""How many bytes of long frames a reader keeps, because their data is mostly asked for in pieces."""
 PREWRITTEN = 256 << 10
 """How far ahead of them blocks are written, in bytes."""
 FORMAT = 1
@@ -267,18 +275,50 @@ class JournalWriter:
             self._fd = -1
 
 
+class _Places:
+    """Where frames of a segment with the right checksum begin: of each ``STRIDE`` bytes, one; known up to ``end``."""
+
+    __slots__ = ("end", "starts")
+
+    def __init__(self) -> None:
+        self.starts = array("I")
+        self.end = HEADER_SIZE
+
+    def note(self, offset: int, end: int) -> None:
+        """A frame lies there."""
+        if not self.starts or offset - self.starts[-1] >= STRIDE:
+            self.starts.append(offset)
+        self.end = end
+
+    def before(self, offset: int) -> int | None:
+        """The last noted start up to ``offset``."""
+        index = bisect_right(self.starts, offset)
+        return self.starts[index - 1] if index else None
+
+
 class JournalReader:
     """Reads journal bytes back: frames in order for the keeper, pieces of written data for everybody.
 
-    ``freeing`` says that no segment is freed but by whoever uses this reader, and none that is still read.
+    Data in segments before ``trusted`` is verified each time it is read, with the whole frame that it came in; behind that,
+    and not in a segment that is :meth:`distrusted <distrust>`, it is what the caller's process has written itself, and only
+    read. ``damaged`` are the segments where a checksum was wrong.
     """
 
-    def __init__(self, directory: Path, key: bytes = NO_KEY, *, freeing: bool = False) -> None:
+    def __init__(self, directory: Path, key: bytes = NO_KEY, *, trusted: int | None = None) -> None:
         self._directory = directory
         self._key = key
-        self._freeing = freeing
+        self._trusted = trusted
+        self._distrusted: set[int] = set()
         self._fds: dict[int, int] = {}
         self._window = 0, b""
+        self._places: dict[int, _Places] = {}
+        self._held: dict[int, bytes] = {}
+        """Payloads of verified frames, by the position of their first byte."""
+        self.damaged: set[int] = set()
+
+    def distrust(self, numbers: Iterable[int]) -> None:
+        """Verify what is read from these segments."""
+        self._distrusted.update(numbers)
 
     def fd(self, number: int) -> int:
         """A descriptor of segment ``number``, opened once. Raises ``IntegrityError`` when it is missing or foreign."""
@@ -298,22 +338,92 @@ class JournalReader:
             os.close(fd)
             raise
         if len(self._fds) >= MAX_OPEN:
-            self.forget(next(iter(self._fds)))
+            os.close(self._fds.pop(next(iter(self._fds))))
         self._fds[number] = fd
         return fd
 
     def read(self, address: int, length: int) -> bytes:
-        """``length`` written bytes at ``address``. Raises ``IntegrityError`` when the segment was freed, also when it is in
-        use again: what a reader is behind with is never taken for what it wanted."""
+        """``length`` written bytes at ``address``. Raises ``IntegrityError`` when they are damaged, or the segment was freed,
+        also when it is in use again: what a reader is behind with is never taken for what it wanted."""
         number, offset = divmod(address, SEGMENT_SIZE)
+        if self._trusted is None or number < self._trusted or number in self._distrusted:
+            return self._verified(address, length)
         fd = self.fd(number)
         data = _read(fd, length, offset)
         if len(data) != length:
             raise IntegrityError(f"journal segment {number} ends before position {address + length}")
-        if not self._freeing and _number(_read(fd, _HEADER.size, 0)) != number:
+        self._insist(number)
+        return data
+
+    def _insist(self, number: int) -> None:
+        """Raise where a segment is not any more what it was."""
+        if _number(_read(self.fd(number), _HEADER.size, 0)) != number:
             self.forget(number)
             raise IntegrityError(f"journal segment {number} was freed while it was read")
-        return data
+
+    def _verified(self, address: int, length: int) -> bytes:
+        for start, payload in self._held.items():
+            if start <= address and address + length <= start + len(payload):
+                return payload[address - start : address - start + length]
+        found = self._around(address, length)
+        if found is None or found[0] + len(found[1]) < address + length:
+            self._insist(address // SEGMENT_SIZE)
+            self.damaged.add(address // SEGMENT_SIZE)
+            raise IntegrityError(f"the disk has damaged the journal at position {address}")
+        start, payload = found
+        if len(payload) > JOINED:
+            self._hold(start, payload)
+        return payload[address - start : address - start + length]
+
+    def _hold(self, start: int, payload: bytes) -> None:
+        """Keep a payload, and no more than there is room for."""
+        room = HELD - len(payload)
+        while self._held and sum(map(len, self._held.values())) > room:
+            del self._held[next(iter(self._held))]
+        self._held[start] = payload
+
+    def _around(self, address: int, length: int) -> tuple[int, bytes] | None:
+        """Where the payload that holds the byte at ``address`` begins, and the payload; ``None`` where no checksum is right. It
+        mostly ends with the ``length`` bytes that are asked for."""
+        number, offset = divmod(address, SEGMENT_SIZE)
+        places = self._places.setdefault(number, _Places())
+        if offset >= places.end:
+            self._walk(number, places)
+        begin = places.before(offset)
+        if begin is None:
+            return None
+        base = number * SEGMENT_SIZE + begin
+        window = _read(self.fd(number), min(offset + length - begin, STRIDE + JOINED), begin)
+        frame, place = None, 0
+        while place + FRAME_SIZE <= len(window):
+            following = place + FRAME_SIZE + _LENGTH.unpack_from(window, place)[0]
+            if begin + following > offset:
+                frame = self._parsed(base + place, window, place)
+                break
+            place = following
+        if frame is None:  # A length before it may be what is damaged: whatever frame is whole is found.
+            place, frame = self._sought(base, window, min(offset - begin, len(window) - FRAME_SIZE), offset - begin)
+        if frame is None or frame[1] <= address:
+            return None
+        return base + place + FRAME_SIZE, frame[0]
+
+    def _sought(self, base: int, window: bytes, stop: int, covered: int) -> tuple[int, tuple[bytes, int] | None]:
+        """The frame that begins before ``stop`` of what was read at ``base`` and reaches behind ``covered``, and its place."""
+        for place in range(stop):
+            size = _LENGTH.unpack_from(window, place)[0]
+            if 0 < size <= MAX_PAYLOAD and place + FRAME_SIZE + size > covered:
+                frame = self._parsed(base + place, window, place)
+                if frame is not None:
+                    return place, frame
+        return stop, None
+
+    def _walk(self, number: int, places: _Places) -> None:
+        """Note the frames from where they are not known any more, also behind damaged ones."""
+        base = number * SEGMENT_SIZE
+        at: int | None = base + places.end
+        while at is not None and at // SEGMENT_SIZE == number:
+            frame = self.frame(at)
+            at = frame[1] if frame is not None else self._following(at)
 
     def frame(self, at: int) -> tuple[bytes, int] | None:
         """The payload of the frame at ``at`` and where the next begins; ``None`` where the stream ends."""
@@ -325,6 +435,12 @@ class JournalReader:
             window = _read(self.fd(number), min(WINDOW, SEGMENT_SIZE - offset), offset)
             self._window = at, window
             frame = self._parsed(at, window, 0)
+        if frame is not None:
+            places = self._places.get(number)
+            if places is None and offset == HEADER_SIZE:
+                places = self._places[number] = _Places()
+            if places is not None and offset >= places.end:
+                places.note(offset, offset + FRAME_SIZE + len(frame[0]))
         return frame
 
     def _parsed(self, at: int, window: bytes, place: int) -> tuple[bytes, int] | None:
@@ -347,13 +463,10 @@ class JournalReader:
     def behind(self, at: int) -> int | None:
         """Where a frame stands behind ``at``, at which there is none: what lies between was damaged, or a power cut came before
         the disk had it. Looked for as far as one damaged frame of a mount reaches, and at the beginnings of later segments."""
-        number, offset = divmod(at, SEGMENT_SIZE)
-        data = _read(self.fd(number), min(DOUBTED, SEGMENT_SIZE - offset), offset)
-        place, stop = 1, len(data.rstrip(b"\0"))
-        while (found := _CANDIDATE.search(data, place, stop)) is not None:
-            place = found.start() + 1
-            if _leads_on(data, found.start()) and self.frame(at + found.start()) is not None:
-                return at + found.start()
+        number = at // SEGMENT_SIZE
+        found = self._following(at)
+        if found is not None:
+            return found
         for later in segments(self._directory):
             if later > number and begun(self._directory, later):
                 with suppress(IntegrityError):
@@ -361,8 +474,22 @@ class JournalReader:
                         return later * SEGMENT_SIZE + HEADER_SIZE
         return None
 
+    def _following(self, at: int) -> int | None:
+        """Where the next frame of the segment stands behind ``at``, at which there is none; looked for as far as one damaged
+        frame of a mount reaches."""
+        number, offset = divmod(at, SEGMENT_SIZE)
+        data = _read(self.fd(number), min(DOUBTED, SEGMENT_SIZE - offset), offset)
+        place, stop = 1, len(data.rstrip(b"\0"))
+        while (found := _CANDIDATE.search(data, place, stop)) is not None:
+            place = found.start() + 1
+            if _leads_on(data, found.start()) and self.frame(at + found.start()) is not None:
+                return at + found.start()
+        return None
+
     def forget(self, number: int) -> None:
-        """Close the descriptor of a segment that was freed."""
+        """Close the descriptor of a segment that was freed, and know nothing of it any more."""
+        self._places.pop(number, None)
+        self.damaged.discard(number)
         fd = self._fds.pop(number, None)
         if fd is not None:
             os.close(fd)

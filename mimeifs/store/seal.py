@@ -7,6 +7,7 @@ reading, so that a file of any size that holds little is sealed for little.
 
 from collections.abc import Iterable
 
+from mimeifs.errors import IntegrityError
 from mimeifs.store import content, editing
 from mimeifs.store.content import ContentRef
 from mimeifs.store.extents import ZEROS, Extent, ExtentMap
@@ -16,9 +17,17 @@ from mimeifs.store.packwriter import PackWriter
 
 
 def seal(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: PackWriter) -> ContentRef:
-    """The content of the file that ``row`` and ``extents`` describe, stored."""
+    """The content of the file that ``row`` and ``extents`` describe, stored. Raises ``IntegrityError`` when what was written to
+    it is damaged: no digest is made of what nobody wrote."""
     if not len(extents) and row.size == row.base.size:
         return row.base
+    try:
+        return _sealed(row, extents, journal, blobs)
+    except IntegrityError as error:
+        raise IntegrityError(damage(extents, journal) or str(error)) from error
+
+
+def _sealed(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: PackWriter) -> ContentRef:
     whole = _one_piece(row, extents)
     if whole is not None:
         return content.ContentRef(content.ContentKind.BLOB, blobs.put(journal.read(whole, row.size)), row.size)
@@ -48,6 +57,26 @@ def _pieces(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: Pac
         else:
             pieces.append(journal.read(address, length))
     return pieces
+
+
+def damage(extents: ExtentMap, journal: JournalReader) -> str:
+    """Which bytes that were written to a file cannot be read from the journal, in a person's words; "" where all can."""
+    lost = []
+    for extent in extents:
+        try:
+            if not extent[2] & ZEROS:
+                journal.read(extent[2], extent[1])
+        except IntegrityError:
+            lost.append(extent)
+    ranges = _joined(lost, 1 << 63)
+    if not ranges:
+        return ""
+    start, stop = ranges[0]
+    more = ", and others," if ranges[1:] else ""
+    return (
+        f"bytes {start:,} to {stop - 1:,}{more} of what was written to it lately are damaged:"
+        " write it anew, or remove it and restore an older one"
+    )
 
 
 def _joined(extents: Iterable[Extent], size: int) -> list[tuple[int, int]]:

@@ -30,7 +30,9 @@ from mimeifs.model.entry import (
 from mimeifs.model.fold import TOMBSTONE
 from mimeifs.store.database import U32, U64, Database, Table
 from mimeifs.store.interfaces import BlobSource
-from mimeifs.store.overlay import DirRow, decode_dir, read_dir, read_file
+from mimeifs.store.journal import JournalReader
+from mimeifs.store.overlay import DirRow, decode_dir, read_dir, read_extents, read_file
+from mimeifs.store.seal import damage
 
 Layered = tuple[bytes, bytes | None, bytes | None]
 """A name, its row in the overlay and its row in the base; None where there is none."""
@@ -43,6 +45,8 @@ class Presents:
     database: Database
     blobs: BlobSource
     trees: Trees
+    journal: JournalReader | None
+    """Where what was written lately is read; None where bytes are not looked at."""
     directories: set[int] = field(default_factory=set)
     files: set[int] = field(default_factory=set)
 
@@ -94,7 +98,16 @@ class Presents:
             yield Finding(Fault.WRONG, where, f"it is file {entry.live}, which has another place too")
         else:
             yield from self.trees.content(row.base, where)
+            yield from self._written(entry.live, where)
         self.files.add(entry.live)
+
+    def _written(self, file: int, where: str) -> Iterator[Finding]:
+        """Bytes that were written and are not sealed yet; who reads them verifies them."""
+        if self.journal is None:
+            return
+        problem = damage(read_extents(self.database, file), self.journal)
+        if problem:
+            yield Finding(Fault.DAMAGED, where, problem)
 
     def sealed(self, entry: Entry, stirred: set[int]) -> Entry | None:
         """What a fold would make of an entry that was not noted as changed; None where it has changed for certain."""
@@ -126,6 +139,8 @@ class _Present:
     row: state.TreeRow
     where: str
     names: Counter[int] = field(default_factory=Counter)
+    paths: dict[int, bytes] = field(default_factory=dict)
+    """One of the names of each linked inode that is met above what rests."""
     changed: set[tuple[int, bytes]] = field(default_factory=set)
     stirred: set[int] = field(default_factory=set)
 
@@ -192,6 +207,7 @@ class _Present:
         place = below(self.where, path)
         if entry.kind is Kind.HARD:
             self.names[entry.link_id] += 1
+            self.paths.setdefault(entry.link_id, path)
         elif not entry.live:
             if over is not None:
                 yield from self.store.trees.entry(entry, self.where, path)
@@ -250,7 +266,8 @@ class _Present:
             yield Finding(Fault.WRONG, where, f"it has {names} names, its row says {linked.nlink if linked else 0}")
         if linked is not None and over is not None:
             if linked.entry.live:
-                yield from self.store.live_file(linked.entry, where)
+                path = self.paths.get(link_id)
+                yield from self.store.live_file(linked.entry, where if path is None else below(self.where, path))
             else:
                 yield from self.store.trees.linked(linked, where, key)
         if over is None or (state.LINKS_DIR, key) in self.changed:
