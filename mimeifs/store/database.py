@@ -24,7 +24,16 @@ FORMAT = 1
 _SPARE = 128 << 20
 _FULL = 1 << 20
 START_BYTES = 256 << 20
-DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.BadTxnError)
+DAMAGE = (
+    lmdb.InvalidError,
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.BadTxnError,
+    lmdb.PageFullError,
+    lmdb.CursorFullError,
+    lmdb.ProblemError,
+    lmdb.IncompatibleError,
+)
 """What LMDB raises for pages that are not what they should be."""
 Transaction = Any
 T = TypeVar("T")

@@ -234,6 +234,15 @@ def test_a_damaged_page_is_told_by_who_writes(spoiled):
     database.close()
 
 
+@pytest.mark.parametrize("error", ["CorruptedError", "PageFullError", "CursorFullError", "ProblemError", "BadTxnError"])
+def test_whatever_lmdb_calls_its_own_fault_is_damage(database, error):
+    with pytest.raises(IntegrityError, match=r"index is damaged .* `mimei rebuild`"), database.write():
+        raise getattr(lmdb, error)("what LMDB says")
+    put(database, b"key")
+    database.renew()
+    assert database.get(Table.ENTRIES, b"key") == b"v"
+
+
 def test_what_is_left_of_an_index_is_read_without_touching_it(path, spoiled):
     before = (path / "data.mdb").read_bytes()
     found = salvage(path)
