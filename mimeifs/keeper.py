@@ -56,8 +56,9 @@ def run(home: Home, end: socket.socket, *, replacing: bool) -> None:
     keeper = Keeper(storage, database, home.device())
     first = 0 if replacing else keeper.recover()
     work = _Work(home, keeper, end, ending.wake)
-    work.unsure = replacing
-    if not replacing:
+    if replacing:
+        work.follow()
+    else:
         work.keep_room()
     send(end, Ready(first))
     while not ending.asked and not work.alone:
@@ -97,12 +98,17 @@ class _Work:
         self._heard = 0.0
         self._quiet = time.monotonic()
         self._settled = keeper.position
-        self._trouble = False
+        self._trouble: bool | None = False
+        """Whether the node was told that nothing can be committed; None: a predecessor may have."""
         self._bare = False
         self.alone = False
         """Whether node and supervisor are gone."""
         self.unsure = False
         """Whether a predecessor may have died before it could announce what it had committed."""
+
+    def follow(self) -> None:
+        """Go on where one died that may have told the node anything, or nothing."""
+        self.unsure, self._trouble = True, None
 
     def turn(self) -> None:
         """Wait for messages no longer than something else is due, then do what is due."""
@@ -197,7 +203,7 @@ class _Work:
         """Give the ballast up and try again; while there is none left, the node refuses to grow."""
         if self._dropped():
             log.warning("%s; the ballast is given up", error)
-        elif not self._trouble:
+        elif self._trouble is not True:
             log.error("%s; the mount refuses writes until there is room", error)
             send(self._end, Trouble(str(error), full=True))
             self._trouble = True
@@ -213,13 +219,13 @@ class _Work:
         if self._keeper.broken:
             log.error("%s", error)
             send(self._end, Broken(self._keeper.broken))
-        elif not self._trouble:
+        elif self._trouble is not True:
             log.error("%s; the mount refuses writes until that is mended", error)
             send(self._end, Trouble(str(error), full=False))
             self._trouble = True
 
     def _recovered(self) -> None:
-        if self._trouble:
+        if self._trouble is not False:
             send(self._end, Trouble("", full=False))
             self._trouble = False
         self.keep_room()  # Who makes room may have given it up as well.

@@ -1,6 +1,7 @@
 """The supervisor: one parent that forks node, keeper, syncer and network drive, and minds them.
 
-States: starting, serving, ending. The others are replaced when they die, on the same sockets; when the
+States: starting, serving, ending. The others are replaced when they die, on the same sockets: at once, and where that does not
+help, as with damage that each successor meets, after a pause, in which nothing is taken and everything can be read. When the
 node ends, cleanly or not, the keeper is told to finish the journal and everything ends, the mount included. A node
 that died by itself is started again, a few times; an error that it met itself is raised here as what it was there. If the
 supervisor itself is killed, the others notice that its end of their pipes is gone, and end in order. Nothing is done here but
@@ -9,6 +10,7 @@ forking, waiting and signals.
 
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -33,7 +35,10 @@ log = logging.getLogger(__name__)
 RESTARTS = 3
 MAX_DEATHS = 5
 DEATH_SECONDS = 60
-"""More deaths of keeper and syncer than that in so many seconds are no accident: each successor would meet the same fault."""
+"""More deaths than that, each within so many seconds of one before, are no accident: each successor meets the same fault."""
+PAUSE_SECONDS = 5.0
+"""How long nobody replaces a keeper or syncer then, at first; twice as long each time, up to :data:`LONGEST_PAUSE`."""
+LONGEST_PAUSE = 600.0
 
 
 def serve(options: ServeOptions) -> int:
@@ -53,11 +58,35 @@ def serve(options: ServeOptions) -> int:
     return 1
 
 
+_DYING = "what is written cannot be carried into the store: the keeper dies of it again and again; the log of the node says why"
+
+
 class _Child(NamedTuple):
     """A process that was forked, and the end of the pipe on which it tells the error that ends it."""
 
     name: str
     tells: int
+
+
+class _Deaths:
+    """How often one of the processes has died lately."""
+
+    def __init__(self) -> None:
+        self._streak = 0
+        self._last = -math.inf
+
+    def another(self) -> float:
+        """It has died again: how many seconds to wait before it is replaced."""
+        now = time.monotonic()
+        if now - self._last > DEATH_SECONDS + self._pause:
+            self._streak = 0
+        self._last, self._streak = now, self._streak + 1
+        return self._pause
+
+    @property
+    def _pause(self) -> float:
+        more = self._streak - MAX_DEATHS
+        return float(min(PAUSE_SECONDS * 2 ** min(more - 1, 20), LONGEST_PAUSE)) if more > 0 else 0.0
 
 
 class _Supervisor:
@@ -70,6 +99,9 @@ class _Supervisor:
         self._lifeline, self._life = os.pipe()
         self._children: dict[int, _Child] = {}
         self._drive_deaths: list[float] = []
+        self._deaths: dict[str, _Deaths] = {"keeper": _Deaths(), "syncer": _Deaths()}
+        self._missing: dict[str, float] = {}
+        """Who is to be replaced, and when."""
         self._awaited = {signal.SIGCHLD, *messages.end_signals()}
         """Signals that wait until they are asked for: a handler would not run where one comes just before wait(2) is called."""
         self.asked = False
@@ -154,18 +186,28 @@ class _Supervisor:
                 os.kill(pid, signal.SIGTERM)
 
     def _wait(self) -> tuple[int, int]:
-        """As wait(2); who asks for the end meanwhile is heard."""
+        """As wait(2); who asks for the end meanwhile is heard, and who is missing is replaced when it is time."""
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid:
                 return pid, status
-            if signal.sigwait(self._awaited) != signal.SIGCHLD:
+            heard = signal.sigtimedwait(self._awaited, self._until_due())
+            if heard is not None and heard.si_signo != signal.SIGCHLD:
                 self._ask()
+            for name in [name for name, due in self._missing.items() if due <= time.monotonic()]:
+                del self._missing[name]
+                self._replace(name)
+
+    def _until_due(self) -> float:
+        """How long to wait, in seconds."""
+        return max(0.0, min(self._missing.values(), default=math.inf) - time.monotonic()) if self._missing else 3600.0
+
+    def _replace(self, name: str) -> None:
+        self._fork(name, self._keep_on if name == "keeper" else self._sync)
 
     def _mind(self) -> int:
         """Wait for children until the node is gone; replace the others. Raises what ended the node."""
         began = time.monotonic()
-        deaths: list[float] = []
         while True:
             pid, status = self._wait()
             child = self._children.pop(pid)
@@ -183,16 +225,15 @@ class _Supervisor:
             if name == "drive":
                 self._replace_drive(code, ended=told is not None or self.asked or code == 0)
                 continue
-            deaths = _recent([*deaths, time.monotonic()])
-            if len(deaths) > MAX_DEATHS:
-                log.error(
-                    "the %s died %d times in %d s; giving up, what the journal holds is kept", name, len(deaths), DEATH_SECONDS
-                )
-                self._ask()
-                self._finish()
-                return 1
-            log.error("the %s died (%d) and is replaced", name, code)
-            self._fork(name, self._keep_on if name == "keeper" else self._sync)
+            pause = self._deaths[name].another()
+            if not pause:
+                log.error("the %s died (%d) and is replaced", name, code)
+                self._replace(name)
+                continue
+            log.error("the %s died (%d), as others have before it; another is started in %.0f s", name, code, pause)
+            self._missing[name] = time.monotonic() + pause
+            if name == "keeper":  # One that lives would say so itself.
+                messages.send(self._keeper_end, messages.Trouble(_DYING, full=False))
 
     def _replace_drive(self, code: int, *, ended: bool) -> None:
         """Start another network drive, unless it was asked to end or cannot listen where it was to; whatever becomes of it, the

@@ -209,7 +209,7 @@ class Fold:
     def _file_entry(self, entry: Entry, table: Table, key: bytes) -> Entry:
         row = self.overlay.file(entry.live)
         if row is None:
-            raise RuntimeError(f"live entry without a file row: {entry.live}")
+            raise IntegrityError(f"{self._called(table, key)} is file {entry.live}, which has no row")
         try:
             content = self.seal(row, self.overlay.extents(entry.live))
         except IntegrityError as error:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from mimeifs.errors import IntegrityError, MimeiError
+from mimeifs.errors import CapacityError, IntegrityError, MimeiError
 from mimeifs.ids import MimeiId
 from mimeifs.model import path_index, state
 from mimeifs.model.entry import TreeRoot, decode_tree
@@ -43,7 +43,7 @@ from mimeifs.model.recording import Recorder, newest_version, preceding
 from mimeifs.model.reindexing import Gap, fill, gaps
 from mimeifs.store import disk
 from mimeifs.store.content import ContentRef
-from mimeifs.store.database import U64, Database, Table, insist
+from mimeifs.store.database import U64, Database, MapGrown, Table, insist
 from mimeifs.store.extents import ExtentMap
 from mimeifs.store.journal import (
     HEADER_SIZE,
@@ -200,7 +200,9 @@ class Keeper:
                     batch.cutting = True
                     self.position = self._take(overlay, self.position, batch)
             return batch
-        except MimeiError:
+        except (MapGrown, OSError):
+            raise
+        except Exception:
             if not batch.cutting:
                 raise
         # What came before a version that cannot be taken stands by itself; the version is tried again alone.
@@ -388,9 +390,14 @@ class Keeper:
         try:
             with self._transaction(following) as overlay:
                 self._take(overlay, at, batch)
-        except MimeiError as error:
+        except (MapGrown, OSError):
+            raise
+        except Exception as error:
+            if not isinstance(error, MimeiError):  # Who asks for it again must not end every keeper, at each start.
+                log.exception("unforeseen error in taking a version")
             batch.taken, batch.folded, batch.moved = [], [], False
-            failed = Taken(at, request.mimei, 0, None, False, str(error), isinstance(error, IntegrityError))
+            reason = str(error) if isinstance(error, MimeiError) else f"something unforeseen, which the log has: {error!r}"
+            failed = Taken(at, request.mimei, 0, None, False, reason, not isinstance(error, CapacityError))
             with self._transaction(following) as overlay:
                 batch.taken.append(failed if isinstance(request, FoldRequest) else _kept(overlay, failed))
 

@@ -10,6 +10,7 @@ which are all one blob, stored once.
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
+from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
 from mimeifs.store import chunker, prolly
 from mimeifs.store import content as contents
@@ -106,7 +107,7 @@ class _NewContent:
                 until = min(stop, self._starts[index]) if index < len(self._starts) else stop
                 piece = read(self._source, self._old, offset, until - offset)
             if len(piece) != until - offset:
-                raise ValueError(f"{len(piece)} bytes were read where {until - offset} were asked for at {offset}")
+                raise IntegrityError(f"a file has {len(piece)} bytes where it says {until - offset}, at {offset}")
             pieces.append(piece)
             offset = until
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

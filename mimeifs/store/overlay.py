@@ -19,7 +19,7 @@ import msgspec
 from mimeifs.errors import IntegrityError
 from mimeifs.ids import BlobId
 from mimeifs.store.content import EMPTY, ContentKind, ContentRef
-from mimeifs.store.database import U64, Database, Table, Transaction, keys_back, scan, scan_back
+from mimeifs.store.database import U64, Database, Table, Transaction, damage, keys_back, scan, scan_back
 from mimeifs.store.extents import ZEROS, Extent, ExtentMap, position, remainders
 from mimeifs.store.journal import SEGMENT_SIZE
 from mimeifs.store.operations import Call, Clear, Delete, DropFile, Operation, Put, Resize, TouchDir, TouchFile, Write
@@ -49,9 +49,12 @@ class FileRow(msgspec.Struct, frozen=True, gc=False):
 
 
 def decode_file(data: bytes) -> FileRow:
-    """Inverse of :meth:`FileRow.encode`."""
-    kind, digest, base_size, size, mtime, ctime, folded = _FILE.unpack(data)
-    base = ContentRef(_KINDS[kind], BlobId(digest), base_size) if base_size else EMPTY
+    """Inverse of :meth:`FileRow.encode`; raises ``IntegrityError``."""
+    try:
+        kind, digest, base_size, size, mtime, ctime, folded = _FILE.unpack(data)
+        base = ContentRef(_KINDS[kind], BlobId(digest if base_size else b""), base_size) if base_size or kind else EMPTY
+    except (struct.error, KeyError) as error:
+        raise damage("a file's row has no such form") from error
     return FileRow(base, size, mtime, ctime, folded)
 
 
@@ -86,8 +89,11 @@ class DirRow(msgspec.Struct, frozen=True, gc=False):
 
 
 def decode_dir(data: bytes) -> DirRow:
-    """Inverse of :meth:`DirRow.encode`."""
-    base, files, size, below, links, mtime, ctime, subdirs = _DIR.unpack(data)
+    """Inverse of :meth:`DirRow.encode`; raises ``IntegrityError``."""
+    try:
+        base, files, size, below, links, mtime, ctime, subdirs = _DIR.unpack(data)
+    except struct.error as error:
+        raise damage("a directory's row has no such form") from error
     return DirRow(BlobId(base), Totals(files, size, below, links), mtime, ctime, subdirs)
 
 
@@ -109,7 +115,10 @@ def read_extents(database: Database, file: int) -> ExtentMap:
 
 
 def _extent(key: bytes, value: bytes) -> Extent:
-    return _KEY.unpack(key)[1], *_EXTENT.unpack(value)
+    try:
+        return _KEY.unpack(key)[1], *_EXTENT.unpack(value)
+    except struct.error as error:
+        raise damage("a row of a file's ranges has no such form") from error
 
 
 class Overlay:

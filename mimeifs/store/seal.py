@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from mimeifs.errors import IntegrityError
 from mimeifs.store import content, editing
 from mimeifs.store.content import ContentRef
+from mimeifs.store.database import damage
 from mimeifs.store.extents import ZEROS, Extent, ExtentMap
 from mimeifs.store.journal import JournalReader
 from mimeifs.store.overlay import FileRow
@@ -24,7 +25,7 @@ def seal(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: PackWr
     try:
         return _sealed(row, extents, journal, blobs)
     except IntegrityError as error:
-        raise IntegrityError(damage(extents, journal) or str(error)) from error
+        raise IntegrityError(unreadable(extents, journal) or str(error)) from error
 
 
 def _sealed(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: PackWriter) -> ContentRef:
@@ -44,7 +45,7 @@ def _one_piece(row: FileRow, extents: ExtentMap) -> int | None:
     if len(extents) != 1 or not 0 < row.size <= content.SINGLE_LIMIT:
         return None
     start, length, address = next(iter(extents))
-    return None if start or length < row.size or address & ZEROS else address
+    return None if start or length != row.size or address & ZEROS else address
 
 
 def _pieces(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: PackWriter, offset: int, size: int) -> list[bytes]:
@@ -59,7 +60,7 @@ def _pieces(row: FileRow, extents: ExtentMap, journal: JournalReader, blobs: Pac
     return pieces
 
 
-def damage(extents: ExtentMap, journal: JournalReader) -> str:
+def unreadable(extents: ExtentMap, journal: JournalReader) -> str:
     """Which bytes that were written to a file cannot be read from the journal, in a person's words; "" where all can."""
     lost = []
     for extent in extents:
@@ -68,11 +69,12 @@ def damage(extents: ExtentMap, journal: JournalReader) -> str:
                 journal.read(extent[2], extent[1])
         except IntegrityError:
             lost.append(extent)
-    ranges = _joined(lost, 1 << 63)
-    if not ranges:
+    if not lost:
         return ""
-    start, stop = ranges[0]
-    more = ", and others," if ranges[1:] else ""
+    start = stop = lost[0][0]
+    for first, length, _ in lost:
+        stop += length if first == stop else 0
+    more = ", and others," if stop < lost[-1][0] + lost[-1][1] else ""
     return (
         f"bytes {start:,} to {stop - 1:,}{more} of what was written to it lately are damaged:"
         " write it anew, or remove it and restore an older one"
@@ -80,12 +82,16 @@ def damage(extents: ExtentMap, journal: JournalReader) -> str:
 
 
 def _joined(extents: Iterable[Extent], size: int) -> list[tuple[int, int]]:
-    """Extents as sorted, disjoint ranges below ``size``, neighbours joined."""
+    """Extents as sorted, disjoint ranges, neighbours joined. Raises ``IntegrityError`` where they overlap or reach beyond
+    ``size``: rows that are not as they were written."""
     ranges: list[tuple[int, int]] = []
+    last = 0
     for start, length, _ in extents:
-        stop = min(start + length, size)
+        if start < last or start + length > size:
+            raise damage(f"a range of a file of {size} bytes goes from {start} to {start + length}, behind {last}")
+        last = start + length
         if ranges and ranges[-1][1] == start:
-            ranges[-1] = ranges[-1][0], stop
-        elif stop > start:
-            ranges.append((start, stop))
+            ranges[-1] = ranges[-1][0], last
+        elif length:
+            ranges.append((start, last))
     return ranges

@@ -114,17 +114,61 @@ def test_the_service_goes_on_when_another_process_dies(role: str, served: Served
     check(served)
 
 
-@pytest.mark.parametrize("role", ["keeper", "syncer"])
-def test_the_service_ends_when_another_process_dies_again_and_again(role: str, served: Served, writer: Writer) -> None:
-    writer.start()
+def killed_again_and_again(served: Served, role: str) -> None:
+    """Kill every process of a role until nobody replaces it at once."""
     for _ in range(MAX_DEATHS + 1):
         served.until(lambda: role in served.pids(), f"a {role}")
         served.kill(role)
-    assert served.ended() == 1
-    assert "giving up" in served.tail()
+    served.until(lambda: "another is started in" in served.tail(), "the supervisor waits")
+    assert role not in served.pids()
+
+
+def test_without_a_keeper_everything_can_be_read_and_nothing_is_taken(served: Served) -> None:
+    present = served.mimei("work")
+    (present / "f").write_bytes(b"before")
+    (present / ".mimei" / "@before").mkdir()
+    killed_again_and_again(served, "keeper")
+    assert (present / "f").read_bytes() == (present / ".mimei" / "@before" / "f").read_bytes() == b"before"
+    for change in ((present / "f").write_bytes, lambda _: (present / ".mimei" / "@now").mkdir()):
+        with pytest.raises(OSError, match="Input/output error"):
+            change(b"now")
+    told = served.command("backup", "work", check=False)
+    assert told.returncode == 8
+    assert b"again and again" in told.stderr
+    served.until(lambda: "keeper" in served.pids(), "another keeper")
+    served.until(lambda: written(present / "g"), "it takes what is written")
+    (present / ".mimei" / "@after").mkdir()
+    assert (present / ".mimei" / "@after" / "g").read_bytes() == b"new"
+    check(served)
+
+
+def written(path: Path) -> bool:
+    """Whether a file could be written."""
+    try:
+        path.write_bytes(b"new")
+    except OSError:
+        return False
+    return True
+
+
+def test_who_asks_for_the_end_while_there_is_no_keeper_gets_it(served: Served, writer: Writer) -> None:
+    writer.start()
+    writer.more(30)
+    killed_again_and_again(served, "keeper")
+    assert served.end() == 0
     assert not served.mounted
     writer.stopped()
     served.start()
+    assert promising.kept(writer.directory, writer.notes) == []
+    check(served)
+
+
+def test_who_waits_for_a_sync_is_answered_by_a_later_syncer(served: Served, writer: Writer) -> None:
+    writer.start()
+    killed_again_and_again(served, "syncer")
+    served.until(lambda: "syncer" in served.pids(), "another syncer")
+    writer.more(30)
+    writer.stop()
     assert promising.kept(writer.directory, writer.notes) == []
     check(served)
 

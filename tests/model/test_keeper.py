@@ -14,6 +14,7 @@ from mimeifs.model.keeper import Keeper
 from mimeifs.model.node import Change
 from mimeifs.model.versions import Later
 from mimeifs.store import database as databases
+from mimeifs.store.database import U64, Table
 from mimeifs.store.journal import segments
 from tests.model.conftest import WHO, Local, walk
 
@@ -327,3 +328,61 @@ def test_segments_that_nobody_needs_go_one_by_one_when_nobody_waits(used):
         left.append(segments(directory))
     assert left == [before[count:] for count in (1, 2, 3)]
     assert not keeper.has_superfluous
+
+
+def test_a_version_that_fails_for_no_known_reason_is_told_and_the_journal_goes_on(local, monkeypatch, caplog):
+    top = local.mimei()
+    local.put(top, b"f", b"held")
+    real = Keeper._cut
+
+    def fails(*arguments):
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(Keeper, "_cut", fails)
+    with pytest.raises(IntegrityError, match=r"could not be taken: something unforeseen.*nobody thought of this"):
+        local.backup(top.tree.mimei)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [RuntimeError]
+    local.put(top, b"g", b"later")
+    monkeypatch.setattr(Keeper, "_cut", real)
+    assert local.tree(local.past(local.backup(top.tree.mimei))) == {b"f": b"held", b"g": b"later"}
+
+
+@pytest.mark.parametrize("row", [b"", b"short", bytes([9]) + bytes(72), bytes([1]) + bytes(31) + b"\x01" * 41])
+def test_a_row_that_is_no_row_costs_that_file_alone(local, row):
+    top = local.mimei()
+    mimei = top.tree.mimei
+    hurt = local.put(top, b"hurt", b"hurt")
+    local.put(top, b"whole", b"whole")
+    database = local.running.database
+    key = U64.pack(hurt.number)
+    with database.write() as transaction:
+        sound = transaction.get(key, db=database.tables[Table.FILES])
+        transaction.put(key, row, db=database.tables[Table.FILES])
+    local.crash()
+    database, top = local.running.database, local.present(mimei)
+    with pytest.raises(IntegrityError):
+        local.backup(mimei)
+    assert bytes(local.run(lambda: top.child(b"whole")).read(0, 100)) == b"whole"
+    with pytest.raises(IntegrityError):
+        local.run(lambda: top.child(b"hurt"))
+    local.put(top, b"more", b"more")
+    with database.write() as transaction:
+        transaction.put(key, sound, db=database.tables[Table.FILES])
+    database.renew()
+    local.backup(mimei)
+
+
+def test_a_file_without_a_row_is_named_and_keeps_versions_away_until_it_is_gone(local):
+    top = local.mimei()
+    mimei = top.tree.mimei
+    hurt = local.put(top, b"hurt", b"hurt")
+    database = local.running.database
+    key = U64.pack(hurt.number)
+    with database.write() as transaction:
+        sound = transaction.pop(key, db=database.tables[Table.FILES])
+    with pytest.raises(IntegrityError, match=r"'hurt' is file \d+, which has no row"):
+        local.backup(mimei)
+    with database.write() as transaction:
+        transaction.put(key, sound, db=database.tables[Table.FILES])
+    database.renew()
+    local.backup(mimei)

@@ -486,5 +486,5 @@ def test_ranges_out_of_order_are_refused(dirty: list[tuple[int, int]]) -> None:
 
 
 def test_a_read_of_new_bytes_that_comes_short_is_refused() -> None:
-    with pytest.raises(ValueError, match="were read where"):
+    with pytest.raises(IntegrityError, match="where it says"):
         edit(MemoryBlobs(), MemoryBlobs(), EMPTY, 100, [(0, 100)], lambda offset, size: b"short")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mimeifs.errors import IntegrityError
 from mimeifs.store import content, operations
 from mimeifs.store.content import EMPTY
 from mimeifs.store.extents import ZEROS, ExtentMap
@@ -106,3 +107,18 @@ def test_a_hole_costs_its_map_and_no_bytes_even_where_it_was_made_piece_by_piece
     parts = content.plan(blobs, sealed, 0, sealed.size)
     assert len(parts) == (pieces * step >> 20) + 1
     assert len({blob for blob, _, _ in parts}) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "extents"),
+    [
+        (10, [(0, 20, 1)]),
+        (0, [(0, 1, 1)]),
+        (200_000, [(0, 100_000, 1), (99_999, 100_001, 200_000)]),
+        (200_000, [(0, 100_000, ZEROS)]),
+        (300_000, [(0, 100_000, ZEROS), (100_000, 100_001, ZEROS)]),
+    ],
+)
+def test_rows_that_do_not_fit_make_no_content(journal, size, extents):
+    with pytest.raises(IntegrityError):
+        seal(FileRow(EMPTY, size, 0, 0), ExtentMap(extents), journal[1], MemoryBlobs())

@@ -32,7 +32,7 @@ from mimeifs.store.database import U32, U64, Database, Table
 from mimeifs.store.interfaces import BlobSource
 from mimeifs.store.journal import JournalReader
 from mimeifs.store.overlay import DirRow, decode_dir, read_dir, read_extents, read_file
-from mimeifs.store.seal import damage
+from mimeifs.store.seal import unreadable
 
 Layered = tuple[bytes, bytes | None, bytes | None]
 """A name, its row in the overlay and its row in the base; None where there is none."""
@@ -105,7 +105,7 @@ class Presents:
         """Bytes that were written and are not sealed yet; who reads them verifies them."""
         if self.journal is None:
             return
-        problem = damage(read_extents(self.database, file), self.journal)
+        problem = unreadable(read_extents(self.database, file), self.journal)
         if problem:
             yield Finding(Fault.DAMAGED, where, problem)
 
