@@ -18,7 +18,7 @@ from mimeifs.model.live import LiveTree
 from mimeifs.model.node import Change
 from mimeifs.store import content, operations, prolly
 from mimeifs.store.content import EMPTY, ContentRef
-from mimeifs.store.database import U64, Table
+from mimeifs.store.database import U64, Table, damage
 from mimeifs.store.extents import ZEROS, ExtentMap
 from mimeifs.store.interfaces import Buffer
 from mimeifs.store.journal import FRAME_SIZE
@@ -164,7 +164,9 @@ class LiveFile(Inode):
         pieces: list[bytes] = []
         for start, length, address in (extents or ExtentMap()).ranges(offset, offset + size):
             if address is None:
-                pieces.append(bytes(self._from_base(start, length)).ljust(length, b"\0"))
+                if start + length > self.base.size:
+                    raise damage(f"a file of {self.size} bytes has nothing from {self.base.size} on")
+                pieces.append(bytes(self._from_base(start, length)))
             elif address & ZEROS:
                 pieces.append(bytes(length))
             else:
