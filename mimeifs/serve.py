@@ -3,9 +3,9 @@
 States: starting, serving, ending. The others are replaced when they die, on the same sockets: at once, and where that does not
 help, as with damage that each successor meets, after a pause, in which nothing is taken and everything can be read. When the
 node ends, cleanly or not, the keeper is told to finish the journal and everything ends, the mount included. A node
-that died by itself is started again, a few times; an error that it met itself is raised here as what it was there. If the
-supervisor itself is killed, the others notice that its end of their pipes is gone, and end in order. Nothing is done here but
-forking, waiting and signals.
+that died by itself is started again, a few times in a row; an error that it met itself is raised here as what it was there.
+If the supervisor itself is killed, the others notice that its end of their pipes is gone, and end in order. Nothing is done
+here but forking, waiting and signals.
 """
 
 import gc
@@ -33,9 +33,10 @@ from mimeifs.store.storage import StoreLock
 log = logging.getLogger(__name__)
 
 RESTARTS = 3
+"""So many deaths of the node in a row are taken."""
 MAX_DEATHS = 5
 DEATH_SECONDS = 60
-"""More deaths than that, each within so many seconds of one before, are no accident: each successor meets the same fault."""
+"""More deaths in a row than that, each within so many seconds of the last, are no accident: each successor meets the same."""
 PAUSE_SECONDS = 5.0
 """How long nobody replaces a keeper or syncer then, at first; twice as long each time, up to :data:`LONGEST_PAUSE`."""
 LONGEST_PAUSE = 600.0
@@ -47,15 +48,15 @@ def serve(options: ServeOptions) -> int:
     options.home.check()
     lock = StoreLock(options.home.storage)
     try:
-        for attempt in range(RESTARTS + 1):
+        deaths = _Deaths()
+        while True:
             supervisor = _Supervisor(options)
             code = supervisor.run()
-            if code >= 0 or attempt == RESTARTS or supervisor.asked:
+            if code >= 0 or supervisor.asked or deaths.another() > RESTARTS:
                 return max(code, 1) if code else 0
             log.error("the node died (%d); starting it again", code)
     finally:
         lock.release()
-    return 1
 
 
 _DYING = "what is written cannot be carried into the store: the keeper dies of it again and again; the log of the node says why"
@@ -69,22 +70,23 @@ class _Child(NamedTuple):
 
 
 class _Deaths:
-    """How often one of the processes has died lately."""
+    """How often one of the processes has died in a row."""
 
     def __init__(self) -> None:
         self._streak = 0
         self._last = -math.inf
 
-    def another(self) -> float:
-        """It has died again: how many seconds to wait before it is replaced."""
+    def another(self) -> int:
+        """It has died again; how often now."""
         now = time.monotonic()
-        if now - self._last > DEATH_SECONDS + self._pause:
+        if now - self._last > DEATH_SECONDS + self.pause:
             self._streak = 0
         self._last, self._streak = now, self._streak + 1
-        return self._pause
+        return self._streak
 
     @property
-    def _pause(self) -> float:
+    def pause(self) -> float:
+        """How many seconds to wait before it is replaced."""
         more = self._streak - MAX_DEATHS
         return float(min(PAUSE_SECONDS * 2 ** min(more - 1, 20), LONGEST_PAUSE)) if more > 0 else 0.0
 
@@ -225,7 +227,8 @@ class _Supervisor:
             if name == "drive":
                 self._replace_drive(code, ended=told is not None or self.asked or code == 0)
                 continue
-            pause = self._deaths[name].another()
+            self._deaths[name].another()
+            pause = self._deaths[name].pause
             if not pause:
                 log.error("the %s died (%d) and is replaced", name, code)
                 self._replace(name)
