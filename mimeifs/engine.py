@@ -38,7 +38,8 @@ from mimeifs.store import disk, operations
 from mimeifs.store.blobs import ResidentBlobReader, index_of
 from mimeifs.store.database import U64, Database, Table, open_database
 from mimeifs.store.interfaces import Cold
-from mimeifs.store.journal import JournalReader, JournalWriter, frame_key
+from mimeifs.store.journal import JournalWriter, frame_key
+from mimeifs.store.journalreader import JournalReader
 from mimeifs.store.storage import StoreLock, check_owner, create_storage
 
 CACHE_BYTES = 24 << 20

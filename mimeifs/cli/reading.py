@@ -24,7 +24,8 @@ from mimeifs.model.views import Views
 from mimeifs.store.blobs import BlobReader, index_of
 from mimeifs.store.database import U64, Database, open_database
 from mimeifs.store.interfaces import Buffer
-from mimeifs.store.journal import JournalReader, frame_key
+from mimeifs.store.journal import frame_key
+from mimeifs.store.journalreader import JournalReader
 
 _CACHE_BYTES = 32 << 20
 

@@ -45,18 +45,8 @@ from mimeifs.store import disk
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import U64, Database, MapGrown, Table, insist
 from mimeifs.store.extents import ExtentMap
-from mimeifs.store.journal import (
-    HEADER_SIZE,
-    SEGMENT_SIZE,
-    JournalReader,
-    begun,
-    copy_segment,
-    doubt,
-    frame_key,
-    lost,
-    retire,
-    segments,
-)
+from mimeifs.store.journal import HEADER_SIZE, SEGMENT_SIZE, begun, copy_segment, doubt, frame_key, lost, retire, segments
+from mimeifs.store.journalreader import JournalReader
 from mimeifs.store.operations import Call, Clear, Resize, Write
 from mimeifs.store.operations import decode as decode_operations
 from mimeifs.store.overlay import FileRow, Overlay

@@ -26,7 +26,8 @@ from mimeifs.model.entry import LinkedInode, decode_linked
 from mimeifs.store import operations, prolly
 from mimeifs.store.database import U64, Database, Table
 from mimeifs.store.interfaces import Buffer, ViewSource
-from mimeifs.store.journal import MARGIN, JournalReader
+from mimeifs.store.journal import MARGIN
+from mimeifs.store.journalreader import JournalReader
 
 if TYPE_CHECKING:
     from mimeifs.model.inode import Inode

@@ -12,7 +12,7 @@ from mimeifs.store import content, editing
 from mimeifs.store.content import ContentRef
 from mimeifs.store.database import damage
 from mimeifs.store.extents import ZEROS, Extent, ExtentMap
-from mimeifs.store.journal import JournalReader
+from mimeifs.store.journalreader import JournalReader
 from mimeifs.store.overlay import FileRow
 from mimeifs.store.packwriter import PackWriter
 

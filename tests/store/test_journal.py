@@ -17,7 +17,6 @@ from mimeifs.store.journal import (
     HEADER_SIZE,
     MAX_PAYLOAD,
     STEP,
-    JournalReader,
     JournalWriter,
     begun,
     frame_key,
@@ -26,6 +25,7 @@ from mimeifs.store.journal import (
     segments,
     spares,
 )
+from mimeifs.store.journalreader import JournalReader
 
 SMALL = 1 << 16
 PAYLOADS = [b"one", b"two" * 100, b"\7" * 17, b"four"]

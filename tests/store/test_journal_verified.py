@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimeifs.errors import IntegrityError
-from mimeifs.store import journal
-from mimeifs.store.journal import FRAME_SIZE, HELD, JournalReader, JournalWriter, retire, segment_path, segments, spares
+from mimeifs.store import journal, journalreader
+from mimeifs.store.journal import FRAME_SIZE, JournalWriter, retire, segment_path, segments, spares
+from mimeifs.store.journalreader import HELD, JournalReader
 
 KEY = b"k" * 32
 SIZES = [1, 20, 300, 4096, 16 << 10, 70_000, 1 << 20]
@@ -133,11 +134,38 @@ def test_pieces_of_long_frames_are_read_once_and_kept_in_little_room(tmp_path, m
     reader = JournalReader(tmp_path, KEY)
     replayed(tmp_path, reader)
     hashed = []
-    honest = journal._checksum
-    monkeypatch.setattr(journal, "_checksum", lambda key, at, *pieces: hashed.append(at) or honest(key, at, *pieces))
+    honest = journal.checksum
+    monkeypatch.setattr(journal, "checksum", lambda key, at, *pieces: hashed.append(at) or honest(key, at, *pieces))
     for address, data in frames:
         for start in range(0, 1 << 20, 1 << 17):
             assert reader.read(address + start, 1 << 17) == data[start : start + (1 << 17)]
         assert sum(map(len, reader._held.values())) <= HELD
     assert len(hashed) == len(frames)
+    reader.close()
+
+
+def test_frames_far_behind_what_is_damaged_are_found(tmp_path):
+    frames = written(tmp_path, [3000] * 40 + [1 << 20] * 9 + [3000] * 40, 5)
+    start = frames[20][0]
+    change(tmp_path, start, bytes(frames[55][0] - start - 100))
+    reader = JournalReader(tmp_path, KEY)
+    for index, (address, data) in enumerate(frames):
+        if 20 <= index < 55:
+            with pytest.raises(IntegrityError):
+                reader.read(address, len(data))
+        else:
+            assert reader.read(address, len(data)) == data
+    reader.close()
+
+
+def test_what_is_all_damaged_is_looked_through_once(tmp_path, monkeypatch):
+    frames = written(tmp_path, [5000] * 500, 6)
+    reader = JournalReader(tmp_path, b"another key" * 2 + bytes(10))
+    looked = []
+    honest = JournalReader._first_between
+    monkeypatch.setattr(JournalReader, "_first_between", lambda *at: looked.append(at) or honest(*at))
+    for address, _ in frames:
+        with pytest.raises(IntegrityError):
+            reader.read(address, 5000)
+    assert len(looked) <= -(-journal.SEGMENT_SIZE // journalreader.DOUBTED)
     reader.close()

@@ -11,7 +11,8 @@ from mimeifs.store import content, operations
 from mimeifs.store.content import EMPTY
 from mimeifs.store.extents import ZEROS, ExtentMap
 from mimeifs.store.interfaces import MemoryBlobs
-from mimeifs.store.journal import FRAME_SIZE, JournalReader, JournalWriter
+from mimeifs.store.journal import FRAME_SIZE, JournalWriter
+from mimeifs.store.journalreader import JournalReader
 from mimeifs.store.overlay import FileRow
 from mimeifs.store.seal import seal
 

@@ -6,7 +6,8 @@ import pytest
 
 from mimeifs.errors import CapacityError
 from mimeifs.store import journal
-from mimeifs.store.journal import HEADER_SIZE, JournalReader, JournalWriter, retire, segments, spares
+from mimeifs.store.journal import HEADER_SIZE, JournalWriter, retire, segments, spares
+from mimeifs.store.journalreader import JournalReader
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,7 @@ from mimeifs.model.entry import (
 from mimeifs.model.fold import TOMBSTONE
 from mimeifs.store.database import U32, U64, Database, Table
 from mimeifs.store.interfaces import BlobSource
-from mimeifs.store.journal import JournalReader
+from mimeifs.store.journalreader import JournalReader
 from mimeifs.store.overlay import DirRow, decode_dir, read_dir, read_extents, read_file
 from mimeifs.store.seal import unreadable
 

@@ -12,7 +12,8 @@ from mimeifs.model.checking.stored import check_packs
 from mimeifs.model.checking.trees import Trees
 from mimeifs.store.database import Database
 from mimeifs.store.interfaces import BlobSource
-from mimeifs.store.journal import JournalReader, frame_key
+from mimeifs.store.journal import frame_key
+from mimeifs.store.journalreader import JournalReader
 from mimeifs.store.storage import Storage
 
 
