@@ -4,6 +4,7 @@ What this is not: a check before mounting; who may is decided by the kernel and 
 """
 
 import os
+import pwd
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,12 @@ def _of_user(where: Path, configuration: Path, *, allow_other: bool) -> MimeiErr
     if allow_other and not allows_other(configuration):
         return ForbiddenError(
             f"cannot mount with --allow-other: {configuration} has no line {_ALLOW.decode()}; add it, or mount without"
+        )
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return ForbiddenError(
+            f"cannot mount: fusermount3 serves nobody without a name, and user {os.getuid()} has none; add it to /etc/passwd"
         )
     facts = where.stat()
     if not os.access(where, os.W_OK, effective_ids=True) or (facts.st_mode & 0o1000 and facts.st_uid != os.geteuid()):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -393,5 +394,7 @@ def test_a_refused_mount_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "has no line user_allow_other" in why(own, monkeypatch, device, "#user_allow_other", allow_other=True)
         allowed = why(own, monkeypatch, device, "mount_max = 9", " user_allow_other # yes", allow_other=True)
         assert allowed == f"cannot mount on {own}: so it is"
+        monkeypatch.setattr(obstacle.pwd, "getpwuid", {}.__getitem__)
+        assert re.search(r"user \d+ has none; add it to /etc/passwd", why(own, monkeypatch, device))
         monkeypatch.setenv("PATH", folder)
         assert "install the package fuse3" in why(own, monkeypatch, device)
