@@ -24,6 +24,7 @@ from mimeifs.fuse import greeting, loop
 from mimeifs.fuse.attributes import SET_IDS, Showing, check_space, drops_setgid, may_set_ids, without_set_ids
 from mimeifs.fuse.crowding import Crowd
 from mimeifs.fuse.invalidation import Invalidations
+from mimeifs.fuse.opendir import OpenDir
 from mimeifs.fuse.trouble import Trouble
 from mimeifs.model import acl
 from mimeifs.model.entry import Kind
@@ -91,20 +92,6 @@ def handler(
 
     run.__name__ = method.__name__
     return run
-
-
-PastRow = tuple[int, bytes, Node]
-
-
-class OpenDir:
-    """An open directory: the names delivered so far behind the dots, which are its cookies, or the ranks of a version."""
-
-    __slots__ = ("names", "node", "past")
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.names: list[bytes] = []
-        self.past: tuple[int, Iterator[PastRow], PastRow] | None = None
 
 
 class Operations(pyfuse3.Operations):
@@ -426,28 +413,30 @@ class Operations(pyfuse3.Operations):
         names, first = opened.names, start_id - _DOTS
         if first > len(names):
             raise FUSEError(errno.EINVAL)
-        del names[max(first, 0) :]
         nodes = self._live.nodes
         self._check_crowd()
         # A restore gives the root of a present to another node of the same number.
         node = nodes.get(opened.node.ino, opened.node)
-        if first < 0 and not self._reply_dots(node, start_id, token):
-            return
-        reply, volatile, rank = pyfuse3.readdir_reply, node.volatile, len(names) + _DOTS
+        if first < 0:
+            opened.start()
+            if not self._reply_dots(node, start_id, token):
+                return
+        reply, volatile, place, some = pyfuse3.readdir_reply, node.volatile, opened.place, False
         try:
-            for name, child in node.scan(names[-1] if names else b""):
-                rank += 1
+            for name, child in node.scan(names[first - 1] if first > 0 else b""):
+                rank = place(name)
                 made = None if volatile else child.surface
-                if not reply(token, name, made or self._shown(child, node, name), rank):
+                if not reply(token, name, made or self._shown(child, node, name), rank + _DOTS):
                     return
                 if child.immutable:
                     self._past.hold(child)
                 else:  # As _count does, which is too much for each of a million names.
                     child.lookups += 1
                     nodes[child.ino] = child
-                names.append(name)
+                opened.delivered(name, rank)
+                some = True
         except Exception:
-            if len(names) == first:
+            if not some:
                 raise  # Trouble behind the first only ends this reply; the kernel comes back.
 
     def _reply_dots(self, node: Node, start: int, token: Any) -> bool:

@@ -1,6 +1,7 @@
 """Listings: getdents with seekdir and telldir while entries come and go, and one view for find, tar and rsync."""
 
 import os
+import random
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.posix.stage import row
 pytestmark = pytest.mark.mount
 
 COUNT = 300
+MANY = 4000
 NAMES = [b"name-%04d-%s" % (number, b"x" * 40) for number in range(COUNT)]
 
 
@@ -92,6 +94,37 @@ def sought() -> list[object]:
     return said
 
 
+def _many() -> None:
+    for number in range(MANY):
+        os.close(os.open(b"d/many-%05d" % number, os.O_CREAT))
+
+
+def sought_far() -> list[object]:
+    """As :func:`sought` in a directory that takes many requests to list, in any order of its places, names coming and going."""
+    stream, draw = Listing(Path("d")), random.Random(1)
+    places: list[tuple[int, bytes]] = []
+    while True:
+        at = stream.tell()
+        name = stream.next()
+        if name is None:
+            break
+        places.append((at, name))
+    draw.shuffle(places)
+    wrong = 0
+    for number, (at, name) in enumerate(places):
+        if number % 50 == 0:
+            os.close(os.open(b"d/a-new-%d" % number, os.O_CREAT))
+            os.unlink(b"d/many-%05d" % number)
+        if int(name[-5:]) % 50:  # The others go by and by.
+            stream.seek(at)
+            found = stream.next()
+            wrong += found != name and not (found is not None and found.startswith(b"a-new"))
+    stream.seek(0)
+    again = stream.rest()
+    stream.close()
+    return [len(places), wrong, len(again) == len(set(again)), set(again) == set(os.listdir(b"d"))]
+
+
 def rewound() -> list[object]:
     stream = Listing(Path("d"))
     before = set(stream.rest())
@@ -152,6 +185,7 @@ TABLE = [
     row("renamed while listed", renamed_while_listed, before=_filled),
     row("emptied as it is listed", emptied_as_it_is_listed, before=_filled),
     row("seekdir and telldir", sought, before=_filled),
+    row("seekdir in a large directory", sought_far, before=_many),
     row("rewinddir sees what is new", rewound, before=_filled),
     row("types in listings", typed),
     row("numbers in listings", numbered),
