@@ -2,7 +2,8 @@
 
 Each moves digests, never bytes, and is one frame of the journal; only names of hard links are visited one by one. What
 would be lost is kept first: restoring and splitting begin with a version when the present has changes, and wait until it
-is durable. Who asks meets :class:`Later` then; changes that come in meanwhile go into one more version.
+is durable. Who asks meets :class:`Later` then; changes that come in meanwhile go into one more version, unless they are
+elsewhere than the path concerned.
 """
 
 from collections.abc import Callable
@@ -11,17 +12,20 @@ from typing import TypeVar
 from mimeifs.errors import (
     ConflictError,
     InvalidError,
+    MimeiError,
     NotADirError,
     NotFoundError,
     TooLargeError,
 )
 from mimeifs.ids import BlobId, MimeiId
-from mimeifs.model import live_moves, records, state
+from mimeifs.model import live_moves, records, resting, state
 from mimeifs.model.comparing import entry_at, split_path
 from mimeifs.model.entry import Entry, Kind, Link, LinkedInode, TreeRoot, View, encode_linked
 from mimeifs.model.grafting import Graft, linked_rows, plan_of
 from mimeifs.model.live import Live, LiveTree
+from mimeifs.model.inode import Inode
 from mimeifs.model.live_dir import LiveDir
+from mimeifs.model.live_file import LiveFile
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.node import Who
 from mimeifs.model.orders import CallKind, Taken
@@ -32,7 +36,7 @@ from mimeifs.store import operations, prolly
 from mimeifs.store.database import U64, Table
 
 T = TypeVar("T")
-ROUNDS = 8
+ROUNDS = 3
 """How often changes may come in while their version is being taken before the caller is told to try again."""
 
 
@@ -56,7 +60,7 @@ class Transplant:
         self._find(version, names)
         if self._mimeis.tree(mimei).as_version:
             return self._restore(mimei, version, names)
-        return self._settled(mimei, lambda: self._restore(mimei, version, names))
+        return self._settled(mimei, names, lambda: self._restore(mimei, version, names))
 
     def _restore(self, mimei: MimeiId, version: VersionInfo, names: list[bytes]) -> int:
         tree = self._mimeis.tree(mimei)
@@ -107,22 +111,34 @@ class Transplant:
         graft.done(at, now)
         return at
 
-    def _settled(self, mimei: MimeiId, act: Callable[[], T], rounds: int = ROUNDS) -> T:
-        """Carry out ``act`` when every change of the present is in a version. It comes after the version is durable, not
-        in one go with asking for it: a version that finds no room must not take the changes with it."""
-        if not rounds and self._mimeis.tree(mimei).dirty:
+    def _settled(self, mimei: MimeiId, names: list[bytes], act: Callable[[], T], rounds: int = ROUNDS) -> T:
+        """Carry out ``act`` when every change of the present at that path is in a version. It comes after the version is
+        durable, not in one go with asking for it: a version that finds no room must not take the changes with it."""
+        tree = self._mimeis.tree(mimei)
+        if not rounds and tree.dirty:
             raise ConflictError("files in it are being written without a pause: stop the program that does, and try again")
-        self._mimeis.tree(mimei).release()
+        tree.release()
+        place = _Place(tree, names)
         try:
             self._versions.backup(mimei)
         except Later as later:
-            proceed = later.proceed
+            proceed, at = later.proceed, later.at
 
             def again(taken: Taken | None) -> T:
-                proceed(taken)
-                return self._settled(mimei, act, max(rounds - 1, 0))
+                try:
+                    proceed(taken)
+                except MimeiError:
+                    place.let_go()
+                    raise
+                quiet = place.is_quiet_since(at)
+                place.let_go()
+                return act() if quiet else self._settled(mimei, names, act, max(rounds - 1, 0))
 
-            raise Later(later.at, again) from None
+            raise Later(at, again) from None
+        except BaseException:
+            place.let_go()
+            raise
+        place.let_go()
         return act()
 
     # Fork
@@ -174,7 +190,7 @@ class Transplant:
         if not names:
             raise InvalidError("a MiMei cannot be split off from itself; name a directory in it")
         self._directory(mimei, names)
-        return self._settled(mimei, lambda: self._with_version(self._split(mimei, names, name)))
+        return self._settled(mimei, names, lambda: self._with_version(self._split(mimei, names, name)))
 
     def _directory(self, mimei: MimeiId, names: list[bytes]) -> LiveDir:
         """The parent of the directory that ``names`` lead to."""
@@ -216,6 +232,46 @@ class Transplant:
             proceed = later.proceed
             raise Later(later.at, lambda taken: (proceed(taken), mimei)[1]) from None
         return mimei
+
+
+class _Place:
+    """A path below the root of a present, while a version is taken: whether what is there changes meanwhile. It stays in memory
+    until it is let go, so that memory hears of every change."""
+
+    def __init__(self, tree: LiveTree, names: list[bytes]) -> None:
+        self._tree = tree
+        self._names = names
+        self._node = self._there()
+        self._held = [self._node] if isinstance(self._node, LiveDir | LiveFile) else []
+        for node in self._held:
+            node.handles += 1
+            if isinstance(node, LiveDir):
+                tree.live.watched = True
+                node.stirred = node.stirred or tree.live.journal.position
+
+    def _there(self) -> Inode | None:
+        if not self._names:
+            return None
+        parent, depth = _deepest(self._tree.root, self._names[:-1])
+        return live_moves.existing(parent, self._names[-1]) if depth == len(self._names) - 1 else None
+
+    def is_quiet_since(self, at: int) -> bool:
+        """Whether nothing there has changed behind a cut at ``at``; may raise ``Cold``."""
+        node, unwritten = self._node, self._tree.live.unwritten(self._tree)
+        if not self._names or self._there() is not node:
+            return False
+        if isinstance(node, LiveDir):
+            return not unwritten and resting.quiet_since(node, at)
+        return node is None or (isinstance(node, LiveFile) and node.touched <= at and node.ino not in unwritten)
+
+    def let_go(self) -> None:
+        """It may leave memory."""
+        while self._held:
+            node = self._held.pop()
+            if isinstance(node, LiveFile):
+                node.close()
+            else:
+                node.handles -= 1
 
 
 def _deepest(root: LiveDir, names: list[bytes]) -> tuple[LiveDir, int]:

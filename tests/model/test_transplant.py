@@ -1,5 +1,7 @@
 """Restoring, forking and splitting: what the present holds afterwards, and that nothing is lost."""
 
+from collections.abc import Callable
+
 import pytest
 
 from mimeifs.errors import ConflictError, InvalidError, NotADirError, NotFoundError, NotPermittedError
@@ -486,3 +488,97 @@ def test_only_directories_inside_are_split(local: Local, photos: LiveDir) -> Non
         with pytest.raises(error) as raised:
             split(photos.tree.mimei, path)
         assert path.decode() in str(raised.value)
+
+
+# One path, while others change
+
+
+Meanwhile = Callable[[int], object]
+
+
+def restored_while(local: Local, version: VersionInfo, path: bytes, meanwhile: Meanwhile, mounts: int = 10) -> None:
+    """Restore a path, with something done each time that a version is awaited."""
+    call = lambda: local.engine.transplant.restore(version.mimei, version, path)  # noqa: E731
+    for number in range(mounts):
+        try:
+            call()
+        except Later as later:
+            meanwhile(number)
+            local.running.settle()
+            call = lambda later=later: later.proceed(local.engine.taken(later.at))  # type: ignore[misc] # noqa: E731
+        else:
+            local.running.settle()
+            return
+    pytest.fail("it never ends")
+
+
+@pytest.fixture
+def busy(local: Local, photos: LiveDir) -> tuple[VersionInfo, Meanwhile]:
+    """A version, and what writes to another file again and again."""
+    local.put(photos, b"docs/letter", b"first")
+    local.put(photos, b"docs/deep/er", b"first")
+    one = local.backup(photos.tree.mimei)
+    image = local.put(photos, b"image", b"0")
+    return one, lambda number: image.write(0, b"%d" % number)
+
+
+@pytest.mark.parametrize("path", [b"docs/letter", b"docs"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_path_is_restored_while_others_are_written(
+    local: Local, photos: LiveDir, busy: tuple[VersionInfo, Meanwhile], path: bytes, gone: bool
+) -> None:
+    one, write = busy
+    local.put(photos, b"docs/letter", b"second")
+    if gone:
+        local.run(lambda: local.above(photos, b"docs/letter")[0].unlink(b"letter"))
+    restored_while(local, one, path, write)
+    assert local.tree(photos)[b"docs/letter"] == b"first"
+    assert local.tree(photos)[b"image"] == b"0"
+    last = local.engine.versions.last(one.mimei)
+    assert last is not None
+    assert last.number == 2
+    assert local.tree(local.past(last)).get(b"docs/letter") == (None if gone else b"second")
+    assert local.findings() == []
+    local.backup(one.mimei)
+    local.crash()
+    assert local.tree(current(local, photos))[b"docs/letter"] == b"first"
+
+
+@pytest.mark.parametrize("path", [b"docs/letter", b"docs"])
+@pytest.mark.parametrize("change", ["written", "replaced", "made"])
+def test_what_changes_at_the_path_meanwhile_is_in_one_more_version(
+    local: Local, photos: LiveDir, busy: tuple[VersionInfo, Meanwhile], path: bytes, change: str
+) -> None:
+    one, write = busy
+    docs = local.above(photos, b"docs/letter")[0]
+    if change != "made":
+        letter = local.put(photos, b"docs/letter", b"second")
+    else:
+        local.run(lambda: docs.unlink(b"letter"))
+    local.put(photos, b"other", b"precious")
+
+    def meanwhile(number: int) -> None:
+        write(number)
+        if number == 0 and change == "written":
+            letter.write(0, b"precious")
+        elif number == 0:
+            photos.rename(b"other", docs, b"letter", 0)
+
+    restored_while(local, one, path, meanwhile)
+    assert local.tree(photos)[b"docs/letter"] == b"first"
+    held = [local.tree(local.past(each)).get(b"docs/letter") for each in local.engine.versions.newest_first(one.mimei)]
+    assert b"precious" in held
+    assert len(held) == 3
+
+
+def test_a_path_that_never_rests_is_left_alone_after_few_versions(
+    local: Local, photos: LiveDir, busy: tuple[VersionInfo, Meanwhile]
+) -> None:
+    one, _ = busy
+    letter = local.put(photos, b"docs/letter", b"second")
+    with pytest.raises(ConflictError, match="without a pause"):
+        restored_while(local, one, b"docs/letter", lambda number: letter.write(0, b"%6d" % number))
+    assert local.tree(photos)[b"docs/letter"] == b"%6d" % 2
+    last = local.engine.versions.last(one.mimei)
+    assert last is not None
+    assert last.number <= 4
