@@ -108,6 +108,10 @@ class IntegrityError(MimeiError):
     """Stored data is damaged: what was read does not match its digest or its format."""
 
 
+class MissingError(IntegrityError):
+    """Stored data is damaged: something that is referred to, as a blob by a tree, is not in the store."""
+
+
 class CapacityError(MimeiError):
     """No room: disk, quota or credit."""
 

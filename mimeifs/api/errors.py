@@ -57,6 +57,7 @@ TABLE: dict[type[MimeiError], Row] = {
     errors.LockHeldError: Row("lock-held", EXIT_CONFLICT),
     errors.ChangedError: Row("changed", EXIT_CONFLICT),
     errors.IntegrityError: Row("damaged", EXIT_DAMAGED),
+    errors.MissingError: Row("missing", EXIT_DAMAGED),
     errors.CapacityError: Row("no-room", EXIT_NO_ROOM),
     errors.PeerError: Row("peer", EXIT_PEER),
 }

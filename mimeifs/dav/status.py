@@ -33,6 +33,7 @@ STATUS: dict[type[errors.MimeiError], int] = {
     errors.LockHeldError: 423,
     errors.ChangedError: 412,
     errors.IntegrityError: 500,
+    errors.MissingError: 500,
     errors.CapacityError: 507,
     errors.PeerError: 503,
 }

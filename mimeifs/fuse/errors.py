@@ -32,6 +32,7 @@ ERRNO: dict[type[errors.MimeiError], int] = {
     errors.LockHeldError: errno.EBUSY,
     errors.ChangedError: errno.EAGAIN,
     errors.IntegrityError: errno.EIO,
+    errors.MissingError: errno.EIO,
     errors.CapacityError: errno.ENOSPC,
     errors.PeerError: errno.EIO,
 }

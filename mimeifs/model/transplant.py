@@ -22,8 +22,8 @@ from mimeifs.model import live_moves, records, resting, state
 from mimeifs.model.comparing import entry_at, split_path
 from mimeifs.model.entry import Entry, Kind, Link, LinkedInode, TreeRoot, View, encode_linked
 from mimeifs.model.grafting import Graft, linked_rows, plan_of
-from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.inode import Inode
+from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.live_file import LiveFile
 from mimeifs.model.mimeis import Mimeis

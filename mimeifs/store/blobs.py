@@ -16,7 +16,7 @@ from pathlib import Path
 import zstandard
 from blake3 import blake3
 
-from mimeifs.errors import IntegrityError, MimeiError, NotFoundError
+from mimeifs.errors import IntegrityError, MimeiError, MissingError
 from mimeifs.ids import BlobId, show_blob
 from mimeifs.store import slices
 from mimeifs.store.database import Database, Table
@@ -179,7 +179,7 @@ class BlobReader:
         """See ``ViewSource``."""
         row = self._lookup(blob)
         if row is None:
-            raise NotFoundError(f"no blob {show_blob(blob)} in this store")
+            raise MissingError(f"blob {show_blob(blob)} is not in this store; `mimei info` of it says what needs it")
         return row
 
     def _from_pack(self, blob: BlobId, row: IndexRow) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mimeifs.errors import NotFoundError
+from mimeifs.errors import MissingError
 from mimeifs.ids import BlobId, blob_id, show_blob
 
 Buffer = bytes | bytearray | memoryview
@@ -30,7 +30,7 @@ class BlobSource(Protocol):
     def get(self, blob: BlobId) -> bytes:
         """The plain bytes of ``blob``, verified.
 
-        Raises ``NotFoundError`` (absent), ``IntegrityError`` (damaged) or :class:`Cold` (a source that must not block).
+        Raises ``MissingError`` (absent), ``IntegrityError`` (damaged) or :class:`Cold` (a source that must not block).
         """
         ...
 
@@ -69,7 +69,7 @@ class MemoryBlobs:
         try:
             return self.blobs[blob]
         except KeyError:
-            raise NotFoundError(f"no blob {show_blob(blob)}") from None
+            raise MissingError(f"no blob {show_blob(blob)}") from None
 
     def put(self, data: bytes) -> BlobId:
         """See :class:`BlobSink`."""

@@ -39,7 +39,9 @@ WINDOW = 64 << 10
 DOUBTED = 3 << 20
 """How far behind the end of the stream frames are looked for, in bytes: two of the largest that a mount makes, and more."""
 LIKELY = 64 << 20
-"""How many bytes are hashed there of what would be long frames with none behind them, since much looks like one."""
+"""How many bytes are hashed there of what would be long frames with none behind them, since in noise much looks like one."""
+LIKELY_HELD = 1 << 30
+"""As many where what is found decides whether a file can be read: for each :data:`DOUBTED` bytes."""
 STRIDE = 4 << 10
 """At least so many bytes lie between two frames whose places a reader remembers."""
 HELD = 4 << 20
@@ -203,7 +205,7 @@ class JournalReader:
                 break
             else:
                 places.fruitless = at
-                at = self._following(at, journal.SEGMENT_SIZE)
+                at = self._following(at, journal.SEGMENT_SIZE, LIKELY_HELD)
 
     def frame(self, at: int) -> tuple[bytes, int] | None:
         """The payload of the frame at ``at`` and where the next begins; ``None`` where the stream ends."""
@@ -244,7 +246,7 @@ class JournalReader:
         """Where a frame stands behind ``at``, at which there is none: what lies between was damaged, or a power cut came before
         the disk had it. Looked for as far as one damaged frame of a mount reaches, and at the beginnings of later segments."""
         number = at // journal.SEGMENT_SIZE
-        found = self._following(at, DOUBTED)
+        found = self._following(at, DOUBTED, LIKELY)
         if found is not None:
             return found
         for later in segments(self._directory):
@@ -254,21 +256,21 @@ class JournalReader:
                         return later * journal.SEGMENT_SIZE + HEADER_SIZE
         return None
 
-    def _following(self, at: int, reach: int) -> int | None:
+    def _following(self, at: int, reach: int, likely: int) -> int | None:
         """Where the next frame of the segment stands, at most ``reach`` bytes behind ``at``, at which there is none."""
         start, stop = at + 1, min(at + reach, (at // journal.SEGMENT_SIZE + 1) * journal.SEGMENT_SIZE)
         while start < stop:
-            found = self._first_between(start, min(start + DOUBTED, stop))
+            found = self._first_between(start, min(start + DOUBTED, stop), likely)
             if found is not None:
                 return found
             start += DOUBTED
         return None
 
-    def _first_between(self, start: int, stop: int) -> int | None:
-        """Where the first frame stands that begins there, both in one segment."""
+    def _first_between(self, start: int, stop: int, likely: int) -> int | None:
+        """Where the first frame stands that begins there, both in one segment; ``likely`` is for long ones with none behind."""
         number, offset = divmod(start, journal.SEGMENT_SIZE)
         data = read_at(self.fd(number), stop - start + _LENGTH.size - 1, offset)
-        last, place, left = len(data.rstrip(b"\0")) + _LENGTH.size - 1, 0, LIKELY
+        last, place, left = len(data.rstrip(b"\0")) + _LENGTH.size - 1, 0, likely
         while (found := _CANDIDATE.search(data, place, last)) is not None:
             place = found.start()
             size = _length(data, place) % END

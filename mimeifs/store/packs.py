@@ -27,6 +27,8 @@ MAX_PLAIN = 16 << 20
 
 _HEADER = struct.Struct(">8sII")
 _FIELDS = struct.Struct(">BBII32s")
+MAX_OFFSET = 1 << 62
+"""No file is longer."""
 _ROW = struct.Struct(">IQIIB")
 _END = struct.Struct(">IQ")
 CHECK_SIZE = 8
@@ -94,7 +96,7 @@ class IndexRow(msgspec.Struct, frozen=True):
         pack, offset, stored, plain, flags = _ROW.unpack_from(raw)
         row = cls(pack, offset, stored, plain, flags, raw[_ROW.size :])
         fits = not row.slices or (not row.flags and len(row.slices) == length_of(row.plain))
-        if row.plain > MAX_PLAIN or row.stored > row.plain or not fits:
+        if row.plain > MAX_PLAIN or row.stored > row.plain or row.offset > MAX_OFFSET or not fits:
             raise IntegrityError("a row of the blob index is damaged: `mimei rebuild` makes it again")
         return row
 

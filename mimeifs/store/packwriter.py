@@ -14,7 +14,7 @@ from pathlib import Path
 import zstandard
 from blake3 import blake3
 
-from mimeifs.errors import CapacityError, IntegrityError, NotFoundError, TooLargeError
+from mimeifs.errors import CapacityError, IntegrityError, MissingError, TooLargeError
 from mimeifs.ids import BlobId, RecordId, show_blob
 from mimeifs.store import disk
 from mimeifs.store.packfiles import Lookup, PackFiles, pack_numbers, read_at
@@ -132,7 +132,7 @@ class PackWriter:
         """See ``BlobSource``; blocking, and sees what was put a moment ago."""
         row = self._row(blob)
         if row is None:
-            raise NotFoundError(f"no blob {show_blob(blob)} in this store")
+            raise MissingError(f"no blob {show_blob(blob)} in this store")
         if row.pack == self._number and row.offset >= self._offset:
             stored = self._pieces[row.offset] if row.stored else b""
         else:

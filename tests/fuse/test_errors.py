@@ -19,6 +19,7 @@ EXAMPLES = [
     (errors.NoAttributeError, errno.ENODATA),
     (errors.CapacityError, errno.ENOSPC),
     (errors.IntegrityError, errno.EIO),
+    (errors.MissingError, errno.EIO),
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mimeifs.clock import CountingRandomness
 from mimeifs.engine import LocalEngine
-from mimeifs.errors import CapacityError, IntegrityError
+from mimeifs.errors import CapacityError, IntegrityError, MissingError
 from mimeifs.model.keeper import Keeper
 from mimeifs.model.node import Change
 from mimeifs.model.versions import Later
@@ -386,3 +386,26 @@ def test_a_file_without_a_row_is_named_and_keeps_versions_away_until_it_is_gone(
         transaction.put(key, sound, db=database.tables[Table.FILES])
     database.renew()
     local.backup(mimei)
+
+
+def test_a_file_whose_bytes_are_missing_is_damaged_not_absent(local):
+    """ENOENT of read(2) would say that there is no such file."""
+    top = local.mimei()
+    local.put(top, b"f", b"x" * 3000)
+    local.put(top, b"below/g", b"y" * 3000)
+    version = local.backup(top.tree.mimei)
+    local.crash()
+    database = local.running.database
+    with database.write() as transaction, transaction.cursor(db=database.tables[Table.BLOBS]) as cursor:
+        rows = [(bytes(key), bytes(value)) for key, value in cursor]
+        for key, _ in rows:
+            transaction.delete(key, db=database.tables[Table.BLOBS])
+    database.renew()
+    with pytest.raises(MissingError):
+        local.tree(local.past(version))
+    with pytest.raises(MissingError):
+        local.tree(local.present(top.tree.mimei))
+    with database.write() as transaction:
+        for key, value in rows:
+            transaction.put(key, value, db=database.tables[Table.BLOBS])
+    database.renew()

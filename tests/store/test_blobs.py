@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mimeifs.errors import CapacityError, IntegrityError, NotFoundError, TooLargeError, UnknownFormatError
+from mimeifs.errors import CapacityError, IntegrityError, MissingError, TooLargeError, UnknownFormatError
 from mimeifs.ids import BlobId, blob_id
 from mimeifs.store import packfiles, packs, packwriter
 from mimeifs.store.packfiles import pack_numbers, scan_pack
@@ -93,7 +93,7 @@ def test_a_blob_with_a_records_bytes_does_not_stand_for_the_record(store: Store)
 
 def test_an_absent_blob_is_not_found(store: Store) -> None:
     for source in (store.writer, store.reader(), store.resident()):
-        with pytest.raises(NotFoundError):
+        with pytest.raises(MissingError):
             source.get(blob_id(b"absent"))
 
 
@@ -246,7 +246,7 @@ def test_abandoning_goes_back_to_the_last_sync_over_several_packs(store: Store, 
     store.writer.abandon()
     assert pack_numbers(store.directory) == [1]
     assert store.last_pack().stat().st_size == store.end.offset == store.writer.end.offset
-    with pytest.raises(NotFoundError):
+    with pytest.raises(MissingError):
         store.writer.get(blob_id(noise(3000, 1)))
     second = store.writer.put(noise(3000, 1))
     store.commit()

@@ -10,7 +10,7 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mimeifs.errors import IntegrityError, InvalidError, NotFoundError
+from mimeifs.errors import IntegrityError, InvalidError, MissingError
 from mimeifs.ids import BlobId, blob_id
 from mimeifs.store import chunker, content, prolly
 from mimeifs.store.chunker import ChunkSizes
@@ -204,7 +204,7 @@ def test_an_absent_chunk_is_not_found_and_costs_only_its_range() -> None:
     ref = stored(blobs, data)
     first = chunk_ids(blobs, ref)[0]
     size = len(blobs.blobs.pop(first))
-    with pytest.raises(NotFoundError):
+    with pytest.raises(MissingError):
         read(blobs, ref, 0, 10)
     assert read(blobs, ref, size, 10) == data[size : size + 10]
 

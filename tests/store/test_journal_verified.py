@@ -1,6 +1,7 @@
 """Written data that another process may have written is read with the frame it came in: as it was written, or not at all."""
 
 import random
+import shutil
 
 import pytest
 from hypothesis import given, settings
@@ -46,6 +47,15 @@ def change(directory, address, data):
 @given(st.data(), sizes, st.booleans())
 def test_what_is_damaged_is_refused_and_nothing_else(tmp_path_factory, data, lengths, before):
     directory = tmp_path_factory.mktemp("journal")
+    with pytest.MonkeyPatch.context() as patch:  # A thousand segments of full size would fill the disk.
+        patch.setattr(journal, "SEGMENT_SIZE", 4 << 20)
+        try:
+            damaged_and_read(directory, data, lengths, before=before)
+        finally:
+            shutil.rmtree(directory)
+
+
+def damaged_and_read(directory, data, lengths, *, before):
     frames = written(directory, lengths, len(lengths))
     reader = JournalReader(directory, KEY)
     if before:

@@ -100,7 +100,7 @@ def test_a_file_that_is_not_this_pack_is_damage(tmp_path: Path, start: bytes) ->
         list(scan_pack(path))
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(0, packs.MAX_PLAIN), st.integers(0, 3))
+@given(st.integers(0, 2**32 - 1), st.integers(0, packs.MAX_OFFSET), st.integers(0, packs.MAX_PLAIN), st.integers(0, 3))
 def test_index_rows_and_ends_come_back_from_their_bytes(number: int, offset: int, size: int, flags: int) -> None:
     row, end = IndexRow(number, offset, size // 2, size, flags), PackEnd(number, offset)
     assert IndexRow.decode(row.encode()) == row
@@ -160,3 +160,9 @@ def test_our_headers_are_the_independent_encoders() -> None:
     for one in frames(data, 42):
         header = packs.encode_frame(one.kind, one.row.flags & packs.ZSTD, one.digest, one.row.plain, one.row.stored)
         assert header == data[one.row.offset - packs.FRAME_SIZE : one.row.offset]
+
+
+def test_a_row_with_a_place_that_no_file_has_is_damage() -> None:
+    row = IndexRow(1, 1 << 63, 10, 10, 0)
+    with pytest.raises(IntegrityError, match="blob index is damaged"):
+        IndexRow.decode(row.encode())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimeifs.errors import IntegrityError, NotFoundError
+from mimeifs.errors import IntegrityError, MissingError
 from mimeifs.ids import BlobId
 from mimeifs.store import prolly
 from mimeifs.store.interfaces import MemoryBlobs
@@ -38,7 +38,7 @@ def all_operations(source, root):
         lambda: prolly.apply(source, other, root, [(key, None) for key, _ in ROWS]),
         lambda: prolly.apply(source, other, root, [(b"", b"first"), (b"zzz", b"last")]),
     ):
-        with suppress(IntegrityError, NotFoundError):
+        with suppress(IntegrityError, MissingError):
             call()
 
 

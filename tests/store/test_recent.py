@@ -2,7 +2,7 @@
 
 import pytest
 
-from mimeifs.errors import NotFoundError
+from mimeifs.errors import MissingError
 from mimeifs.store.packs import START, IndexRow
 from mimeifs.store.packwriter import PackWriter
 from mimeifs.store.recent import ENTRY_OVERHEAD, RecentNodes
@@ -45,7 +45,7 @@ def test_memory_stays_within_its_room_and_the_oldest_goes_first(packs):
     first, *others = [nodes.put(bytes([number]) * 100) for number in range(4)]
     forget(packs)
     assert [nodes.get(blob) for blob in others] == [bytes([number]) * 100 for number in (1, 2, 3)]
-    with pytest.raises(NotFoundError):
+    with pytest.raises(MissingError):
         nodes.get(first)
 
 

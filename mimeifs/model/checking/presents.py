@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from mimeifs.errors import IntegrityError, MimeiError, NotFoundError
+from mimeifs.errors import IntegrityError, MimeiError
 from mimeifs.ids import MimeiId
 from mimeifs.model import state
 from mimeifs.model.checking.findings import Fault, Finding, Where, below, reworded
@@ -191,7 +191,7 @@ class _Present:
                     entry = decode(value)
                     subdirs += entry.kind is Kind.DIRECTORY
                     yield from self._entry(entry, over, (number, name), inner, waiting)
-        except (IntegrityError, NotFoundError) as error:
+        except IntegrityError as error:
             yield Finding(Fault.DAMAGED, place, str(error))
             return
         if subdirs != row.subdirs:

@@ -6,7 +6,7 @@ Not here: what the versions' trees hold (``trees``).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mimeifs.errors import MimeiError, NotFoundError
+from mimeifs.errors import MimeiError, MissingError
 from mimeifs.ids import ID_SIZE, BlobId, MimeiId, RecordId, show_mimei, show_record
 from mimeifs.model import records, state
 from mimeifs.model.checking.findings import Fault, Finding, Progress, Report, Where
@@ -156,4 +156,4 @@ _OF_MIMEIS = (Table.VERSIONS, Table.LABELS, Table.HEADS)
 
 
 def _unreadable(error: Exception, where: str, blob: BlobId | None = None) -> Finding:
-    return Finding(Fault.MISSING if isinstance(error, NotFoundError) else Fault.DAMAGED, where, str(error), blob)
+    return Finding(Fault.MISSING if isinstance(error, MissingError) else Fault.DAMAGED, where, str(error), blob)

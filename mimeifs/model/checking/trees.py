@@ -1,7 +1,7 @@
 """Trees that rest: whether a directory's map, all below it, and a tree's link map are complete and add up.
 
 What was found sound once is not walked again, whichever version meets it next: memory holds 16 bytes for each distinct
-directory and chunk map. Always true: an ``IntegrityError`` or ``NotFoundError`` of the source becomes a finding.
+directory and chunk map. Always true: an ``IntegrityError`` of the source becomes a finding.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 from msgspec.structs import replace
 
-from mimeifs.errors import IntegrityError, MimeiError, NotFoundError
+from mimeifs.errors import IntegrityError, MimeiError, MissingError
 from mimeifs.ids import BlobId
 from mimeifs.model.checking.findings import Fault, Finding, below
 from mimeifs.model.entry import Entry, Kind, LinkedInode, TreeRoot, decode, decode_linked
@@ -68,7 +68,7 @@ class Trees:
                 found += linked.entry.kind is Kind.FILE
                 total += linked.entry.size if linked.entry.kind is Kind.FILE else 0
                 yield from self.linked(linked, where, key)
-        except (IntegrityError, NotFoundError) as error:
+        except IntegrityError as error:
             yield _unreadable(error, where, links)
             return
         if (found, total) != (files, size):
@@ -110,7 +110,7 @@ class Trees:
                     waiting.append((inner, child))
                 else:
                     yield from self._leaf(child, where, inner)
-        except (IntegrityError, NotFoundError) as error:
+        except IntegrityError as error:
             yield _unreadable(error, place, entry.root)
             return
         if totals != entry.totals:
@@ -120,7 +120,7 @@ class Trees:
         """The base of a live directory. Its subdirectories are counted elsewhere, so those of ``totals`` are not asked."""
         try:
             subdirs = sum(decode(value).kind is Kind.DIRECTORY for _, value in rows_of(self.blobs, root))
-        except (IntegrityError, NotFoundError) as error:
+        except IntegrityError as error:
             yield _unreadable(error, where, root)
             return
         yield from self.entry(Entry(Kind.DIRECTORY, root=root, totals=replace(totals, subdirs=subdirs)), where, b"")
@@ -146,7 +146,7 @@ class Trees:
                 for chunk in content.chunks_from(self.blobs, ref, 0):
                     if last != (last := (chunk.blob, chunk.stop - chunk.start)):  # A hole is one chunk, over and over.
                         yield from self.stored(*last, where)
-            except (IntegrityError, NotFoundError) as error:
+            except IntegrityError as error:
                 yield _unreadable(error, where, ref.digest)
 
     def stored(self, blob: BlobId, size: int | None, where: str) -> Iterator[Finding]:
@@ -194,4 +194,4 @@ def _show(totals: Totals) -> str:
 
 
 def _unreadable(error: MimeiError, where: str, blob: BlobId) -> Finding:
-    return Finding(Fault.MISSING if isinstance(error, NotFoundError) else Fault.DAMAGED, where, str(error), blob)
+    return Finding(Fault.MISSING if isinstance(error, MissingError) else Fault.DAMAGED, where, str(error), blob)
