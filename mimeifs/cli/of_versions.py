@@ -134,11 +134,13 @@ def _log(context: Context, arguments: Arguments) -> int:
 def _declare_restore(parser: argparse.ArgumentParser) -> None:
     declare_name(parser)
     parser.add_argument("version", metavar="NUMBER", help="the version to go back to")
-    parser.add_argument("path", metavar="PATH", nargs="?", default="", help="only this file or directory")
+    parser.add_argument("path", metavar="PATH", nargs="?", help="only this file or directory")
 
 
 def _restore(context: Context, arguments: Arguments) -> int:
-    path = raw(arguments.path).strip(b"/")
+    if arguments.path == "":
+        raise InvalidError("PATH is empty: name a file or directory, or leave it away for everything")
+    path = raw(arguments.path or "").strip(b"/")
     reply = context.ask(requests.Restore(raw(arguments.name), text(arguments.version), path))
 
     def lines(paint: Paint) -> Iterator[str]:

@@ -132,17 +132,18 @@ class Keeper:
         return first
 
     def _doubt_end(self) -> None:
-        """Keep the segments, and say so, where frames stand behind the end of the journal: what was damaged before them keeps
-        them from being replayed, unless a power cut came before the disk had it."""
+        """Keep the segments, and say so, where frames stand behind the end of the journal, or stood before its file was cut
+        off: what was damaged before them keeps them from being replayed, unless a power cut came before the disk had it."""
         number = self.position // SEGMENT_SIZE
         if number not in segments(self._storage.journal) or not begun(self._storage.journal, number):
             return
         try:
             found = self._journal.behind(self.position)
+            cut_off = found is None and self._journal.is_cut_off(self.position)
         except IntegrityError as error:
             log.error("whether anything is lost behind position %d of the journal cannot be seen: %s", self.position, error)
             return
-        if found is None:
+        if found is None and not cut_off:
             return
         try:
             aside = set_aside(self._storage)
@@ -153,10 +154,10 @@ class Keeper:
         except (MimeiError, OSError) as error:
             kept = f"the segments could not be kept ({error})"
         log.error(
-            "changes that were written to the journal behind position %d (at %d) are lost: after a power cut that may be"
+            "changes that were written to the journal behind position %d (%s) are lost: after a power cut that may be"
             " what no fsync had returned for, otherwise the disk has damaged what lies there; %s",
             self.position,
-            found,
+            "the file is cut off there" if cut_off else f"at {found}",
             kept,
         )
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from mimeifs.errors import (
     ConflictError,
+    ExistsError,
     InvalidError,
     MimeiError,
     NotADirError,
@@ -199,6 +200,8 @@ class Transplant:
         where = b"/".join(names).decode(errors="replace")
         if found is None:
             raise NotFoundError(f"there is no {where} in it now")
+        if found.kind is Kind.LINK:
+            raise ExistsError(f"{where} is a MiMei of its own already")
         if not isinstance(found, LiveDir):
             raise NotADirError(f"{where} is no directory, and only a directory can be split off")
         return parent

@@ -234,15 +234,20 @@ class Database:
 
 
 def scan(transaction: Transaction, handle: Any, prefix: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-    """Rows of one table whose key begins with ``prefix``, ascending; the table may change while this waits."""
+    """Rows of one table whose key begins with ``prefix``, ascending; the table may change while this waits. Keys that are not
+    in order are damage: LMDB has no checksums, and would give rows twice, or others not at all."""
     with transaction.cursor(db=handle) as cursor:
         found = cursor.set_range(prefix if after is None else after)
         if found and after is not None and cursor.key() == after:
             found = cursor.next()
+        last = b""
         while found:
             key, value = cursor.item()
             if not key.startswith(prefix):
                 return
+            if key <= last:
+                raise lmdb.CorruptedError("rows are not in order")
+            last = key
             yield key, value
             found = cursor.next()
 

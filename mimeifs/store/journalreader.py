@@ -47,6 +47,7 @@ STRIDE = 4 << 10
 HELD = 4 << 20
 """How many bytes of long frames a reader keeps, because their data is mostly asked for in pieces."""
 _LENGTH = struct.Struct("<I")
+_WAYS_OUT = "put it back, or have `mimei rebuild --force` make the index again, without what no version has"
 
 
 class _Places:
@@ -105,7 +106,7 @@ class JournalReader:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise IntegrityError(f"journal segment {path.name} is missing") from None
+            raise IntegrityError(f"journal segment {path} is missing: {_WAYS_OUT}") from None
         try:
             stored = number_in(read_at(fd, HEADER.size, 0))
             if stored != number:
@@ -255,6 +256,14 @@ class JournalReader:
                     if self.frame(later * journal.SEGMENT_SIZE + HEADER_SIZE) is not None:
                         return later * journal.SEGMENT_SIZE + HEADER_SIZE
         return None
+
+    def is_cut_off(self, at: int) -> bool:
+        """Whether the segment ends in the midst of what lies at ``at``, where there is no frame: room for all of a frame, and
+        for the mark behind it, is taken before it is written."""
+        number, offset = divmod(at, journal.SEGMENT_SIZE)
+        size = os.fstat(self.fd(number)).st_size
+        length = _length(read_at(self.fd(number), _LENGTH.size, offset), 0)
+        return size < offset + FRAME_SIZE + (length if length <= MAX_PAYLOAD and size < journal.SEGMENT_SIZE else 0)
 
     def _following(self, at: int, reach: int, likely: int) -> int | None:
         """Where the next frame of the segment stands, at most ``reach`` bytes behind ``at``, at which there is none."""

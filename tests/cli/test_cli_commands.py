@@ -292,6 +292,7 @@ def test_a_mimei_is_linked_again_by_its_id(run: Run, home: Home) -> None:
         (("release", "drafts", "7"), 3, "no version @7"),
         (("restore", "drafts", "cur"), 2, "not a version"),
         (("restore", "drafts", "1", "no/such"), 3, "no/such"),
+        (("restore", "drafts", "1", ""), 2, "PATH is empty"),
         (("diff", "drafts", "cur"), 2, "cur comes last"),
         (("diff", "drafts", "2026-13-45"), 2, "no such time"),
         (("history", "drafts", "a/../b"), 2, "not a name"),

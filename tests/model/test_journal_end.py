@@ -102,3 +102,21 @@ def test_what_a_segment_held_in_an_earlier_use_is_nothing_to_tell(
     assert reopened(local) == 30
     assert not caplog.records
     local.running.close()
+
+
+@pytest.mark.parametrize("behind", [1, 5, FRAME_SIZE, 700, -5])
+def test_a_segment_that_was_cut_off_is_told(
+    killed: tuple[Local, list[int]], behind: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    local, places = killed
+    (number,) = segments(local.home.storage.journal)[-1:]
+    os.truncate(segment_path(local.home.storage.journal, number), offset_of(places[10]) + behind)
+    assert reopened(local) in (10, 11)
+    (told,) = (record for record in caplog.records if record.levelno == logging.ERROR)
+    assert "cut off" in told.getMessage()
+    assert str(local.home.storage.root / "set-aside-1") in told.getMessage()
+    caplog.clear()
+    local.running.close()
+    assert reopened(local) in (10, 11)
+    assert not caplog.records
+    local.running.close()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mimeifs.errors import ConflictError, InvalidError, NotADirError, NotFoundError, NotPermittedError
+from mimeifs.errors import ConflictError, ExistsError, InvalidError, NotADirError, NotFoundError, NotPermittedError
 from mimeifs.model.entry import View
 from mimeifs.model.live_dir import LiveDir
 from mimeifs.model.node import Change
@@ -480,6 +480,8 @@ def test_a_directory_with_open_files_is_not_split(local: Local, photos: LiveDir)
         local.run(lambda: local.engine.transplant.split(photos.tree.mimei, b"sub"))
     local.run(handle.close)
     local.run(lambda: local.engine.transplant.split(photos.tree.mimei, b"sub"))
+    with pytest.raises(ExistsError, match="sub is a MiMei of its own already"):
+        local.run(lambda: local.engine.transplant.split(photos.tree.mimei, b"sub"))
 
 
 def test_only_directories_inside_are_split(local: Local, photos: LiveDir) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mimeifs.errors import CapacityError, IntegrityError, UnknownFormatError
 from mimeifs.store import database as databases
-from mimeifs.store.database import U32, Database, MapGrown, Table, create_database, open_database
+from mimeifs.store.database import U32, Database, MapGrown, Table, create_database, open_database, scan
 from mimeifs.store.salvage import Salvaged, salvage
 
 
@@ -231,6 +231,20 @@ def test_a_damaged_page_is_told_by_who_writes(spoiled):
     with pytest.raises(IntegrityError, match="index is damaged"):
         put(database, b"10000")
     put(database, b"00000")
+    database.close()
+
+
+def test_a_key_that_became_another_is_told_by_who_lists(path, database):
+    put(database, *(b"%05d" % number for number in range(20_000)), value=bytes(100))
+    database.close()
+    with (path / "data.mdb").open("r+b") as file:
+        file.seek(file.read().rindex(b"10007"))
+        file.write(b"90007")
+    database = open_database(path)
+    with pytest.raises(IntegrityError, match=r"not in order.* `mimei rebuild`"):
+        list(database.scan(Table.ENTRIES, b""))
+    with pytest.raises(IntegrityError, match="not in order"), database.write() as transaction:
+        list(scan(transaction, database.tables[Table.ENTRIES], b""))
     database.close()
 
 
