@@ -39,7 +39,7 @@ WINDOW = 64 << 10
 DOUBTED = 3 << 20
 """How far behind the end of the stream frames are looked for, in bytes: two of the largest that a mount makes, and more."""
 LIKELY = 64 << 20
-"""How many bytes are hashed there of what would be long frames with none behind them, since in noise much looks like one."""
+"""How many bytes are hashed there of what would be frames with none behind them, each as a long one: much looks like one."""
 LIKELY_HELD = 1 << 30
 """As many where what is found decides whether a file can be read: for each :data:`DOUBTED` bytes."""
 STRIDE = 4 << 10
@@ -276,16 +276,16 @@ class JournalReader:
         return None
 
     def _first_between(self, start: int, stop: int, likely: int) -> int | None:
-        """Where the first frame stands that begins there, both in one segment; ``likely`` is for long ones with none behind."""
+        """Where the first frame stands that begins there, both in one segment; ``likely`` is for those with none behind."""
         number, offset = divmod(start, journal.SEGMENT_SIZE)
         data = read_at(self.fd(number), stop - start + _LENGTH.size - 1, offset)
         last, place, left = len(data.rstrip(b"\0")) + _LENGTH.size - 1, 0, likely
         while (found := _CANDIDATE.search(data, place, last)) is not None:
             place = found.start()
             size = _length(data, place) % END
-            if size > JOINED and not _leads_on(data, place):
-                left -= size
-            if (size <= JOINED or left > 0) and self.frame(start + place) is not None:
+            leads_on = _leads_on(data, place)
+            left -= 0 if leads_on else max(size, JOINED)
+            if (leads_on or left > 0) and self.frame(start + place) is not None:
                 return start + place
             place += 1
         return None
