@@ -40,6 +40,7 @@ DEATH_SECONDS = 60
 PAUSE_SECONDS = 5.0
 """How long nobody replaces a keeper or syncer then, at first; twice as long each time, up to :data:`LONGEST_PAUSE`."""
 LONGEST_PAUSE = 600.0
+_DYING = "what is written cannot be carried into the store: the keeper dies of it again and again; the log of the node says why"
 
 
 def serve(options: ServeOptions) -> int:
@@ -57,9 +58,6 @@ def serve(options: ServeOptions) -> int:
             log.error("the node died (%d); starting it again", code)
     finally:
         lock.release()
-
-
-_DYING = "what is written cannot be carried into the store: the keeper dies of it again and again; the log of the node says why"
 
 
 class _Child(NamedTuple):
@@ -100,8 +98,7 @@ class _Supervisor:
         self._to_syncer, self._syncer_end = messages.pair()
         self._lifeline, self._life = os.pipe()
         self._children: dict[int, _Child] = {}
-        self._drive_deaths: list[float] = []
-        self._deaths: dict[str, _Deaths] = {"keeper": _Deaths(), "syncer": _Deaths()}
+        self._deaths = {name: _Deaths() for name in ("keeper", "syncer", "drive")}
         self._missing: dict[str, float] = {}
         """Who is to be replaced, and when."""
         self._awaited = {signal.SIGCHLD, *messages.end_signals()}
@@ -241,8 +238,7 @@ class _Supervisor:
     def _replace_drive(self, code: int, *, ended: bool) -> None:
         """Start another network drive, unless it was asked to end or cannot listen where it was to; whatever becomes of it, the
         mount stays."""
-        self._drive_deaths = _recent([*self._drive_deaths, time.monotonic()])
-        if ended or len(self._drive_deaths) > MAX_DEATHS:
+        if ended or self._deaths["drive"].another() > MAX_DEATHS:
             if not ended:
                 log.error("the network drive died too often (%d) and stays away; the mount works without it", code)
             return
@@ -261,11 +257,6 @@ class _Supervisor:
             told = _heard(child)
             if told is not None:
                 log.error("%s: %s", child.name, told)
-
-
-def _recent(deaths: list[float]) -> list[float]:
-    """Those of the last ``DEATH_SECONDS``."""
-    return [when for when in deaths if when > time.monotonic() - DEATH_SECONDS]
 
 
 def _tell(telling: int, error: MimeiError | OSError) -> int:

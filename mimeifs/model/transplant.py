@@ -13,7 +13,6 @@ from mimeifs.errors import (
     ConflictError,
     ExistsError,
     InvalidError,
-    MimeiError,
     NotADirError,
     NotFoundError,
     TooLargeError,
@@ -26,7 +25,6 @@ from mimeifs.model.grafting import Graft, linked_rows, plan_of
 from mimeifs.model.inode import Inode
 from mimeifs.model.live import Live, LiveTree
 from mimeifs.model.live_dir import LiveDir
-from mimeifs.model.live_file import LiveFile
 from mimeifs.model.mimeis import Mimeis
 from mimeifs.model.node import Who
 from mimeifs.model.orders import CallKind, Taken
@@ -119,27 +117,18 @@ class Transplant:
         if not rounds and tree.dirty:
             raise ConflictError("files in it are being written without a pause: stop the program that does, and try again")
         tree.release()
-        place = _Place(tree, names)
+        there = _listened_to(tree, names)
         try:
             self._versions.backup(mimei)
         except Later as later:
             proceed, at = later.proceed, later.at
 
             def again(taken: Taken | None) -> T:
-                try:
-                    proceed(taken)
-                except MimeiError:
-                    place.let_go()
-                    raise
-                quiet = place.is_quiet_since(at)
-                place.let_go()
+                proceed(taken)
+                quiet = names and _is_quiet(tree, names, there, at)
                 return act() if quiet else self._settled(mimei, names, act, max(rounds - 1, 0))
 
             raise Later(at, again) from None
-        except BaseException:
-            place.let_go()
-            raise
-        place.let_go()
         return act()
 
     # Fork
@@ -237,44 +226,31 @@ class Transplant:
         return mimei
 
 
-class _Place:
-    """A path below the root of a present, while a version is taken: whether what is there changes meanwhile. It stays in memory
-    until it is let go, so that memory hears of every change."""
+def _there(tree: LiveTree, names: list[bytes]) -> Inode | None:
+    """What is at a path now; may raise ``Cold``."""
+    parent, depth = _deepest(tree.root, names[:-1])
+    return live_moves.existing(parent, names[-1]) if depth == len(names) - 1 else None
 
-    def __init__(self, tree: LiveTree, names: list[bytes]) -> None:
-        self._tree = tree
-        self._names = names
-        self._node = self._there()
-        self._held = [self._node] if isinstance(self._node, LiveDir | LiveFile) else []
-        for node in self._held:
-            node.handles += 1
-            if isinstance(node, LiveDir):
-                tree.live.watched = True
-                node.stirred = node.stirred or tree.live.journal.position
 
-    def _there(self) -> Inode | None:
-        if not self._names:
-            return None
-        parent, depth = _deepest(self._tree.root, self._names[:-1])
-        return live_moves.existing(parent, self._names[-1]) if depth == len(self._names) - 1 else None
+def _listened_to(tree: LiveTree, names: list[bytes]) -> Inode | None:
+    """What is at a path; a directory hears from now on of changes below it."""
+    there = _there(tree, names) if names else None
+    if isinstance(there, LiveDir):
+        tree.live.watched = True
+        there.stirred = there.stirred or tree.live.journal.position
+    return there
 
-    def is_quiet_since(self, at: int) -> bool:
-        """Whether nothing there has changed behind a cut at ``at``; may raise ``Cold``."""
-        node, unwritten = self._node, self._tree.live.unwritten(self._tree)
-        if not self._names or self._there() is not node:
-            return False
-        if isinstance(node, LiveDir):
-            return not unwritten and resting.quiet_since(node, at)
-        return node is None or (isinstance(node, LiveFile) and node.touched <= at and node.ino not in unwritten)
 
-    def let_go(self) -> None:
-        """It may leave memory."""
-        while self._held:
-            node = self._held.pop()
-            if isinstance(node, LiveFile):
-                node.close()
-            else:
-                node.handles -= 1
+def _is_quiet(tree: LiveTree, names: list[bytes], before: Inode | None, at: int) -> bool:
+    """Whether what was at a path before a cut at ``at`` is still there, unchanged. What has left memory meanwhile comes back as
+    another, and counts as changed; so does what the kernel may hold something of."""
+    there, unwritten = _there(tree, names), tree.live.unwritten(tree)
+    if there is not before:
+        return False
+    if isinstance(there, LiveDir):
+        there.refresh()
+        return not unwritten and resting.quiet_since(there, at)
+    return there is None or (there.touched <= at and there.ino not in unwritten)
 
 
 def _deepest(root: LiveDir, names: list[bytes]) -> tuple[LiveDir, int]:

@@ -347,28 +347,33 @@ def test_a_version_that_fails_for_no_known_reason_is_told_and_the_journal_goes_o
     assert local.tree(local.past(local.backup(top.tree.mimei))) == {b"f": b"held", b"g": b"later"}
 
 
+def set_row(database, table, key, value):
+    """Give a row another value behind everybody's back, ``None`` for no row; the value it had."""
+    with database.write() as transaction:
+        old = transaction.pop(key, db=database.tables[table])
+        if value is not None:
+            transaction.put(key, value, db=database.tables[table])
+    database.renew()
+    return old
+
+
 @pytest.mark.parametrize("row", [b"", b"short", bytes([9]) + bytes(72), bytes([1]) + bytes(31) + b"\x01" * 41])
 def test_a_row_that_is_no_row_costs_that_file_alone(local, row):
     top = local.mimei()
     mimei = top.tree.mimei
     hurt = local.put(top, b"hurt", b"hurt")
     local.put(top, b"whole", b"whole")
-    database = local.running.database
-    key = U64.pack(hurt.number)
-    with database.write() as transaction:
-        sound = transaction.get(key, db=database.tables[Table.FILES])
-        transaction.put(key, row, db=database.tables[Table.FILES])
+    place = Table.FILES, U64.pack(hurt.number)
+    sound = set_row(local.running.database, *place, row)
     local.crash()
-    database, top = local.running.database, local.present(mimei)
+    top = local.present(mimei)
     with pytest.raises(IntegrityError):
         local.backup(mimei)
     assert bytes(local.run(lambda: top.child(b"whole")).read(0, 100)) == b"whole"
     with pytest.raises(IntegrityError):
         local.run(lambda: top.child(b"hurt"))
     local.put(top, b"more", b"more")
-    with database.write() as transaction:
-        transaction.put(key, sound, db=database.tables[Table.FILES])
-    database.renew()
+    set_row(local.running.database, *place, sound)
     local.backup(mimei)
 
 
@@ -376,15 +381,11 @@ def test_a_file_without_a_row_is_named_and_keeps_versions_away_until_it_is_gone(
     top = local.mimei()
     mimei = top.tree.mimei
     hurt = local.put(top, b"hurt", b"hurt")
-    database = local.running.database
-    key = U64.pack(hurt.number)
-    with database.write() as transaction:
-        sound = transaction.pop(key, db=database.tables[Table.FILES])
+    place = Table.FILES, U64.pack(hurt.number)
+    sound = set_row(local.running.database, *place, None)
     with pytest.raises(IntegrityError, match=r"'hurt' is file \d+, which has no row"):
         local.backup(mimei)
-    with database.write() as transaction:
-        transaction.put(key, sound, db=database.tables[Table.FILES])
-    database.renew()
+    set_row(local.running.database, *place, sound)
     local.backup(mimei)
 
 
@@ -396,16 +397,10 @@ def test_a_file_whose_bytes_are_missing_is_damaged_not_absent(local):
     version = local.backup(top.tree.mimei)
     local.crash()
     database = local.running.database
-    with database.write() as transaction, transaction.cursor(db=database.tables[Table.BLOBS]) as cursor:
-        rows = [(bytes(key), bytes(value)) for key, value in cursor]
-        for key, _ in rows:
-            transaction.delete(key, db=database.tables[Table.BLOBS])
-    database.renew()
+    rows = [(key, set_row(database, Table.BLOBS, key, None)) for key, _ in list(database.scan(Table.BLOBS, b""))]
     with pytest.raises(MissingError):
         local.tree(local.past(version))
     with pytest.raises(MissingError):
         local.tree(local.present(top.tree.mimei))
-    with database.write() as transaction:
-        for key, value in rows:
-            transaction.put(key, value, db=database.tables[Table.BLOBS])
-    database.renew()
+    for key, value in rows:
+        set_row(database, Table.BLOBS, key, value)
