@@ -1,9 +1,9 @@
 """Reading the journal back: frames in order for the keeper, pieces of written data for everybody.
 
 Always true: data that a process did not write itself is only given out of a frame whose checksum holds as it was read, whatever
-an earlier look has found. Places of frames are noted as they are met, one in :data:`STRIDE` bytes, or by walking a segment
-once; damage between them is stepped over. Failure: what is damaged, freed or cannot be read raises ``IntegrityError``, and
-costs who wants those bytes. Format page: ``docs/format/journal.md``.
+an earlier look has found. Places of frames are noted as they are met, one in :data:`STRIDE` bytes, or by walking a segment, no
+farther than is asked for; damage between them is stepped over. Failure: what is damaged, freed or cannot be read raises
+``IntegrityError``, and costs who wants those bytes. Format page: ``docs/format/journal.md``.
 """
 
 import os
@@ -39,9 +39,10 @@ WINDOW = 64 << 10
 DOUBTED = 3 << 20
 """How far behind the end of the stream frames are looked for, in bytes: two of the largest that a mount makes, and more."""
 LIKELY = 64 << 20
-"""How many bytes are hashed there of what would be frames with none behind them, each as a long one: much looks like one."""
-LIKELY_HELD = 1 << 30
-"""As many where what is found decides whether a file can be read: for each :data:`DOUBTED` bytes."""
+"""How many bytes are hashed at once of what would be frames with none behind them, each as a long one: much looks like one."""
+LIKELY_FAR = 2 << 30
+"""As many in all where a segment is damaged, for what begins farther than :data:`JOINED` bytes before what is asked for: noise
+of one long frame, twice."""
 STRIDE = 4 << 10
 """At least so many bytes lie between two frames whose places a reader remembers."""
 HELD = 4 << 20
@@ -53,13 +54,15 @@ _WAYS_OUT = "put it back, or have `mimei rebuild --force` make the index again, 
 class _Places:
     """Where frames of a segment with the right checksum begin: of each ``STRIDE`` bytes, one; known up to ``end``."""
 
-    __slots__ = ("end", "fruitless", "starts")
+    __slots__ = ("end", "left", "sought", "starts")
 
     def __init__(self) -> None:
         self.starts = array("I")
         self.end = HEADER_SIZE
-        self.fruitless = -1
-        """The position where frames behind it were last looked for."""
+        self.sought = 0
+        """How far behind it no frame begins that others follow."""
+        self.left = LIKELY_FAR
+        """How many bytes may still be hashed of what would be frames that begin far before what is asked for."""
 
     def note(self, offset: int, end: int) -> None:
         """A frame lies there."""
@@ -67,10 +70,10 @@ class _Places:
             self.starts.append(offset)
         self.end = end
 
-    def before(self, offset: int) -> int | None:
-        """The last noted start up to ``offset``."""
+    def before(self, offset: int) -> int:
+        """The last noted start up to ``offset``, or where the first frame is."""
         index = bisect_right(self.starts, offset)
-        return self.starts[index - 1] if index else None
+        return self.starts[index - 1] if index else HEADER_SIZE
 
 
 class JournalReader:
@@ -165,48 +168,58 @@ class JournalReader:
         number, offset = divmod(address, journal.SEGMENT_SIZE)
         places = self._places.setdefault(number, _Places())
         if offset >= places.end:
-            self._walk(number, places)
-        begin = places.before(offset)
-        if begin is None:
-            return None
-        base = number * journal.SEGMENT_SIZE + begin
-        window = read_at(self.fd(number), min(offset + length - begin, STRIDE + JOINED), begin)
-        frame, place = None, 0
+            self._walk(number, places, offset)
+        base, begin = address - offset, places.before(offset)
+        window, place = read_at(self.fd(number), min(offset + length - begin, STRIDE + JOINED), begin), 0
         while place + FRAME_SIZE <= len(window):
-            following = place + FRAME_SIZE + _LENGTH.unpack_from(window, place)[0]
+            following = place + FRAME_SIZE + _length(window, place)
             if begin + following > offset:
-                frame = self._parsed(base + place, window, place)
+                frame = self._parsed(base + begin + place, window, place)
+                if frame is not None and frame[1] > address:
+                    return base + begin + place + FRAME_SIZE, frame[0]
                 break
             place = following
-        if frame is None:  # A length before it may be what is damaged: whatever frame is whole is found.
-            place, frame = self._sought(base, window, min(offset - begin, len(window) - FRAME_SIZE), offset - begin)
-        if frame is None or frame[1] <= address:
-            return None
-        return base + place + FRAME_SIZE, frame[0]
+        return self._sought(address, begin, places)
 
-    def _sought(self, base: int, window: bytes, stop: int, covered: int) -> tuple[int, tuple[bytes, int] | None]:
-        """The frame that begins before ``stop`` of what was read at ``base`` and reaches behind ``covered``, and its place."""
-        for place in range(stop):
-            size = _LENGTH.unpack_from(window, place)[0]
-            if 0 < size <= MAX_PAYLOAD and place + FRAME_SIZE + size > covered:
-                frame = self._parsed(base + place, window, place)
-                if frame is not None:
-                    return place, frame
-        return stop, None
+    def _sought(self, address: int, begin: int, places: _Places) -> tuple[int, bytes] | None:
+        """The same where what leads there from ``begin`` is damaged, or was stepped over: just behind that, then near the
+        address, since what is asked for mostly begins its frame, then as far off as a frame reaches."""
+        last = address % journal.SEGMENT_SIZE - FRAME_SIZE
+        found, _ = self._covering(address, begin, min(begin + STRIDE, last), LIKELY)
+        if found is None:
+            found, _ = self._covering(address, last - JOINED, last, LIKELY)
+        if found is None and places.left > 0:
+            found, places.left = self._covering(address, last - MAX_PAYLOAD, last - JOINED, places.left)
+        return found
 
-    def _walk(self, number: int, places: _Places) -> None:
-        """Note the frames from where they are not known any more, also behind damaged ones."""
+    def _covering(self, address: int, start: int, stop: int, likely: int) -> tuple[tuple[int, bytes] | None, int]:
+        """Where the payload begins that holds the byte at ``address``, and the payload, of frames that begin between two
+        offsets of that segment, the last first; and what is left of the ``likely`` bytes to hash."""
+        number, offset = divmod(address, journal.SEGMENT_SIZE)
+        start = max(start, HEADER_SIZE)
+        if start > stop:
+            return None, likely
+        data = read_at(self.fd(number), offset - start, start)
+        places = [found.start() - _LAST for found in _LENGTHS.finditer(data, _LAST, stop - start + _LENGTH.size)]
+        for place in reversed(places):
+            at, size = address - offset + start + place, _length(data, place)
+            if at + FRAME_SIZE + size > address and likely > 0:
+                likely -= max(size, JOINED)
+                frame = self._parsed(at, data, place)
+                if frame is not None and frame[1] > address:
+                    return (at + FRAME_SIZE, frame[0]), likely
+        return None, likely
+
+    def _walk(self, number: int, places: _Places, offset: int) -> None:
+        """Note the frames from where they are not known any more to the one that holds the byte at ``offset``, and none behind
+        it: what is there may be no frame at all. Behind damage, what others follow is looked for."""
         base = number * journal.SEGMENT_SIZE
-        at: int | None = base + places.end
-        while at is not None and at // journal.SEGMENT_SIZE == number:
-            frame = self.frame(at)
-            if frame is not None:
-                at = frame[1]
-            elif at == places.fruitless:  # Unless something is appended there is nothing.
-                break
-            else:
-                places.fruitless = at
-                at = self._following(at, journal.SEGMENT_SIZE, LIKELY_HELD)
+        while places.end <= offset:
+            if self.frame(base + places.end) is None:
+                begin = max(places.end, places.sought) + 1
+                if begin > offset or self._first_between(base + begin, base + offset + 1, 0) is None:
+                    places.sought = max(places.sought, offset)
+                    return
 
     def frame(self, at: int) -> tuple[bytes, int] | None:
         """The payload of the frame at ``at`` and where the next begins; ``None`` where the stream ends."""
@@ -247,7 +260,7 @@ class JournalReader:
         """Where a frame stands behind ``at``, at which there is none: what lies between was damaged, or a power cut came before
         the disk had it. Looked for as far as one damaged frame of a mount reaches, and at the beginnings of later segments."""
         number = at // journal.SEGMENT_SIZE
-        found = self._following(at, DOUBTED, LIKELY)
+        found = self._first_between(at + 1, min(at + DOUBTED, (number + 1) * journal.SEGMENT_SIZE), LIKELY)
         if found is not None:
             return found
         for later in segments(self._directory):
@@ -265,30 +278,30 @@ class JournalReader:
         length = _length(read_at(self.fd(number), _LENGTH.size, offset), 0)
         return size < offset + FRAME_SIZE + (length if length <= MAX_PAYLOAD and size < journal.SEGMENT_SIZE else 0)
 
-    def _following(self, at: int, reach: int, likely: int) -> int | None:
-        """Where the next frame of the segment stands, at most ``reach`` bytes behind ``at``, at which there is none."""
-        start, stop = at + 1, min(at + reach, (at // journal.SEGMENT_SIZE + 1) * journal.SEGMENT_SIZE)
-        while start < stop:
-            found = self._first_between(start, min(start + DOUBTED, stop), likely)
-            if found is not None:
-                return found
-            start += DOUBTED
-        return None
-
     def _first_between(self, start: int, stop: int, likely: int) -> int | None:
-        """Where the first frame stands that begins there, both in one segment; ``likely`` is for those with none behind."""
+        """Where the first frame stands that begins there, both in one segment: of those that no other seems to follow, only as
+        long as what was hashed for them is less than ``likely`` bytes."""
         number, offset = divmod(start, journal.SEGMENT_SIZE)
-        data = read_at(self.fd(number), stop - start + _LENGTH.size - 1, offset)
-        last, place, left = len(data.rstrip(b"\0")) + _LENGTH.size - 1, 0, likely
-        while (found := _CANDIDATE.search(data, place, last)) is not None:
-            place = found.start()
-            size = _length(data, place) % END
-            leads_on = _leads_on(data, place)
-            left -= 0 if leads_on else max(size, JOINED)
+        data, left = read_at(self.fd(number), stop - start + _LAST, offset), likely
+        for found in _LENGTHS.finditer(data, _LAST):
+            place = found.start() - _LAST
+            size = _length(data, place)
+            leads_on = self._leads_on(number, offset + place, size)
             if (leads_on or left > 0) and self.frame(start + place) is not None:
                 return start + place
-            place += 1
+            left -= 0 if leads_on else max(size, JOINED)
         return None
+
+    def _leads_on(self, number: int, offset: int, size: int) -> bool:
+        """Whether two more lengths stand where they would, if a frame of ``size`` bytes stood at ``offset``."""
+        for _ in range(2):
+            offset += FRAME_SIZE + size
+            size = _length(read_at(self.fd(number), _LENGTH.size, offset), 0)
+            if size == END:
+                return True
+            if not 0 < size <= MAX_PAYLOAD:
+                return False
+        return True
 
     def forget(self, number: int) -> None:
         """Close the descriptor of a segment that was freed, and know nothing of it any more."""
@@ -304,19 +317,11 @@ class JournalReader:
             self.forget(number)
 
 
-_CANDIDATE = re.compile(rb"(?!\x00{4})..[\x00-\x40]\x00|\xff{4}", re.DOTALL)
-"""The length that a frame may begin with, or the mark of the last one."""
+_LAST = _LENGTH.size - 1
+_LENGTHS = re.compile(rb"\x00(?<=[\x00-\x40]\x00)(?<!\x00{4})")
+"""The last byte of a length that a frame may begin with; a pattern that begins with one byte is searched for quickest."""
 
 
 def _length(data: bytes, place: int) -> int:
     """The length of the frame that begins there, 0 behind the end."""
     return int(_LENGTH.unpack_from(data, place)[0]) if place + _LENGTH.size <= len(data) else 0
-
-
-def _leads_on(data: bytes, place: int) -> bool:
-    """Whether two more lengths stand where they would, if the frame at ``place`` were one."""
-    for _ in range(2):
-        place += FRAME_SIZE + _length(data, place)
-        if not 0 < _length(data, place) <= MAX_PAYLOAD:
-            return False
-    return True
